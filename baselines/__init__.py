@@ -1,0 +1,79 @@
+"""The methods the suite compares: one file each, found by scanning this folder.
+
+Listing them imports neither torch nor any method's package.  What a method file
+defines is written in `docs/architecture.md`; `methods()` checks that it does.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+REQUIRED = ("TITLE", "PAPER", "PARAMETERS", "REQUIRES", "NOTES", "RESUMES", "supports", "build", "export")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method is told about the run it is built for."""
+
+    method: str
+    lr: float
+    steps: int                                  # optimizer steps in the whole run
+    batch_size: int                             # sequences per optimizer step
+    accumulation: int = 1                       # micro-batches per optimizer step
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+    precision: str = "float32"                  # of the weights: float32, bfloat16, float16
+    checkpointing: bool = False                 # recompute activations in backward
+    device: str = "cpu"
+    seed: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)   # the method's own, defaults filled in
+
+
+def plain_backward(loss: Any) -> None:
+    loss.backward()
+
+
+@dataclass
+class Tuning:
+    """A model made ready for training by one method.
+
+    The loop writes the scheduled rate into every `optimizer.param_groups[i]["lr"]`
+    before the forward pass, calls `backward(loss)` once per micro-batch, then
+    `optimizer.step()` and `optimizer.zero_grad()`.
+    """
+
+    model: Any
+    optimizer: Any
+    backward: Callable[[Any], None] = plain_backward
+    fused: bool = False                         # the update happens inside backward; no gradient is left to look at
+
+
+@cache
+def methods() -> dict[str, ModuleType]:
+    """Every method by name, sorted.  Raises AttributeError naming what a file lacks."""
+    found = {}
+    for entry in sorted(pkgutil.iter_modules(__path__), key=lambda e: e.name):
+        module = importlib.import_module(f"{__name__}.{entry.name}")
+        lacking = [name for name in REQUIRED if not hasattr(module, name)]
+        if lacking:
+            raise AttributeError(f"baselines/{entry.name}.py does not define {', '.join(lacking)}")
+        found[entry.name] = module
+    return found
+
+
+def missing_packages(method: ModuleType) -> list[str]:
+    """The packages of `method.REQUIRES` that are not installed, looked up without importing them."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    missing = []
+    for package in method.REQUIRES:
+        try:
+            distribution(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    return missing
