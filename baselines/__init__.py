@@ -51,6 +51,7 @@ class Tuning:
     optimizer: Any
     backward: Callable[[Any], None] = plain_backward
     fused: bool = False                         # the update happens inside backward; no gradient is left to look at
+    cycle: int = 1                              # optimizer steps in which every parameter has had its turn
 
 
 @cache

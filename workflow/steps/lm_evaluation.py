@@ -1,0 +1,123 @@
+"""GSM8K and MMLU by lm-eval: its stock task definitions, asked about the questions on disk.
+
+Prompts, answer extraction, metrics and aggregation are lm-eval's own, read from
+the installed package; the data set's address is the one thing replaced.
+"""
+
+import logging
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import numpy
+import torch
+from datasets import Dataset
+from lm_eval.api.group import Group
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from workflow.steps.files import read_jsonl
+from workflow.tasks.mmlu import description
+
+STOCK = Path(lm_eval.__file__).parent / "tasks"
+METRICS = {"gsm8k": "exact_match,flexible-extract", "mmlu": "acc,none"}  # the score; all others are kept beside it
+SEED = 1234  # lm-eval's own default for numpy, torch and the choice of examples; `random` has 0
+
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+def load(model: Path, device: str, batch_size: int) -> HFLM:
+    """The model and tokenizer of a folder, in the precision they were saved in."""
+    return HFLM(pretrained=str(model), device=device, batch_size=batch_size)
+
+
+def evaluation(lm: HFLM, task: str, settings: dict, data: Path) -> tuple[dict, list[dict]]:
+    """Asks `lm` the questions in `data`: the `evaluation` object of a result file, and every sample.
+
+    `settings["limit"]` counts questions, for MMLU questions per subject, the first
+    ones in the file.  `settings["num_fewshot"]` null keeps the stock number.
+    """
+    started = time.perf_counter()
+    loaded = TaskManager(include_defaults=False).load([TASKS[task](data)])
+    for each in loaded["tasks"].values():
+        if settings["num_fewshot"] is not None:
+            each.set_config("num_fewshot", settings["num_fewshot"])
+        if each.OUTPUT_TYPE == "generate_until":
+            each.set_config("generation_kwargs", {"max_gen_toks": settings["max_new_tokens"]}, update=True)
+        each.set_fewshot_seed(SEED)
+    random.seed(0)
+    numpy.random.seed(SEED)
+    torch.manual_seed(SEED)
+    lm.batch_size_per_gpu = settings["batch_size"]
+    found = evaluate(lm=lm, task_dict=loaded, limit=settings["limit"])
+
+    results = found["results"]
+    metric, filter_name = METRICS[task].split(",")
+    return {
+        "task": task,
+        "metric": METRICS[task],
+        "score": results[task][METRICS[task]],
+        "stderr": _number(results[task][f"{metric}_stderr,{filter_name}"]),
+        "n": results[task]["sample_len"],
+        "scores": {
+            name if part == task else f"{part}/{name}": _number(value)
+            for part, values in results.items()
+            for name, value in values.items()
+            if "," in name  # metric,filter; the rest are names and counts
+        },
+        "judge": None,
+        "version": found["versions"][task],
+        "num_fewshot": found["n-shot"][task],
+        "limit": settings["limit"],
+        "batch_size": settings["batch_size"],
+        "seconds": time.perf_counter() - started,
+    }, [{"task": part, **sample} for part, samples in found["samples"].items() for sample in samples]
+
+
+def gsm8k(data: Path) -> ConfigurableTask:
+    splits = {split: list(read_jsonl(data / f"{split}.jsonl")) for split in ("train", "test")}
+    return _task(load_yaml(STOCK / "gsm8k/gsm8k.yaml"), splits)
+
+
+def mmlu(data: Path) -> Group:
+    """The stock groups, with the subjects found in the data; one that lm-eval does not know joins the top group."""
+    splits = {split: list(read_jsonl(data / f"{split}.jsonl")) for split in ("dev", "test")}
+    folder = STOCK / "mmlu/default"
+    top = load_yaml(folder / "_mmlu.yaml")
+    group = Group.from_config(top)
+    categories = {f"{name}_tasks": Group.from_config(load_yaml(folder / f"_{name}.yaml")) for name in top["task"]}
+    for category in categories.values():
+        group.add(category)
+    for subject in sorted({row["subject"] for row in splits["test"]}):
+        stock = folder / f"mmlu_{subject}.yaml"
+        if stock.exists():
+            definition = load_yaml(stock)
+        else:
+            definition = load_yaml(folder / "_default_template_yaml")
+            definition |= {"task": f"mmlu_{subject}", "description": description(subject)}
+        rows = {split: [row for row in of if row["subject"] == subject] for split, of in splits.items()}
+        categories.get(definition.get("tag"), group).add(_task(definition, rows))
+    for category in categories.values():
+        if not len(category):
+            group.pop(category.name)
+    return group
+
+
+def _task(stock: dict, splits: dict[str, list[dict]]) -> ConfigurableTask:
+    """A stock definition over rows in memory; lm-eval hands its metadata to the function that supplies them."""
+    stock.pop("tag", None)
+    rows = {split: Dataset.from_list(of) for split, of in splits.items()}
+    return ConfigurableTask(config=stock | {"custom_dataset": lambda **_: rows})
+
+
+def _number(value: Any) -> float | None:
+    """lm-eval writes "N/A" for the standard error of a single answer."""
+    return None if value == "N/A" else value
+
+
+TASKS = {"gsm8k": gsm8k, "mmlu": mmlu}

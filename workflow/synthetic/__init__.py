@@ -1,0 +1,46 @@
+"""Seeded generators for the embedded experiment: small data in the shapes of the real sets.
+
+Each module is named like the task it stands in for and defines
+
+`generate`  `generate(split, size, seed) -> rows` with the columns of the task;
+            no question appears in two splits;
+`corpus`    `corpus(size, seed) -> texts` for pre-training: the same knowledge in plain
+            sentences, never in the wording of the task, so that fine-tuning has
+            something to build on and something left to teach.
+"""
+
+import importlib
+import pkgutil
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import ModuleType
+
+SPLITS = ("train", "dev", "test")
+
+
+@cache
+def generators() -> dict[str, ModuleType]:
+    """Every generator by the name of its task."""
+    names = sorted(entry.name for entry in pkgutil.iter_modules(__path__))
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+
+
+def distinct(draw: Callable[[random.Random], tuple[str, dict]], split: str, size: int, seed: int) -> Iterator[dict]:
+    """`size` rows of one split, no key twice, no key shared with another split.
+
+    `draw` returns a key and a row.  The key alone decides the split it belongs to,
+    so that splits are disjoint whatever their sizes.  Raises ValueError when the
+    generator runs out of new rows.
+    """
+    rng = random.Random(f"{split} {seed}")
+    seen = set()
+    for _ in range(200 * size):
+        if len(seen) == size:
+            return
+        key, row = draw(rng)
+        if key not in seen and random.Random(key).choice(SPLITS) == split:
+            seen.add(key)
+            yield row
+    if len(seen) < size:
+        raise ValueError(f"the generator has fewer than {size} distinct rows for the {split} split")

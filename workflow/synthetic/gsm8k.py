@@ -1,0 +1,64 @@
+"""Word problems of one to three steps with worked answers, in the shape of GSM8K."""
+
+import random
+from collections.abc import Iterator
+
+from workflow.synthetic import distinct
+
+NAMES = ("Ann", "Ben", "Cora", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivan", "Jane", "Kai", "Lena")
+ITEMS = ("apples", "books", "coins", "eggs", "pens", "shells", "stamps", "cards", "nuts", "plums")
+GAIN = ("buys", "finds", "gets", "picks")
+LOSE = ("sells", "loses", "eats", "gives away")
+LIMIT = 20  # every number in a story lies between 0 and here
+
+
+def _story(rng: random.Random) -> tuple[str, str, list[tuple[str, int, int, int]]]:
+    """A name, an item, and the steps as (operator, verb's number, before, after)."""
+    name, item = rng.choice(NAMES), rng.choice(ITEMS)
+    amount = rng.randint(1, LIMIT)
+    steps = []
+    for _ in range(rng.randint(1, 3)):
+        if amount == 0 or (amount < LIMIT and rng.random() < 0.5):
+            change = rng.randint(1, LIMIT - amount)
+            steps.append(("+", change, amount, amount + change))
+        else:
+            change = rng.randint(1, amount)
+            steps.append(("-", change, amount, amount - change))
+        amount = steps[-1][3]
+    return name, item, steps
+
+
+def _happenings(rng: random.Random, name: str, steps: list[tuple[str, int, int, int]]) -> str:
+    verbs = [rng.choice(GAIN if operator == "+" else LOSE) for operator, *_ in steps]
+    return " ".join(f"{name} {verb} {step[1]}." for verb, step in zip(verbs, steps, strict=True))
+
+
+def _problem(rng: random.Random) -> tuple[str, dict]:
+    name, item, steps = _story(rng)
+    question = (
+        f"{name} has {steps[0][2]} {item}. {_happenings(rng, name, steps)} How many {item} does {name} have?"
+    )
+    worked = "\n".join(f"{before} {operator} {change} = {after}" for operator, change, before, after in steps)
+    return question, {"question": question, "answer": f"{worked}\n#### {steps[-1][3]}"}
+
+
+def generate(split: str, size: int, seed: int) -> list[dict]:
+    return list(distinct(_problem, split, size, seed))
+
+
+def corpus(size: int, seed: int) -> Iterator[str]:
+    """Sums in words and stories told to their end, without a question or a formula."""
+    rng = random.Random(f"gsm8k corpus {seed}")
+    for _ in range(size):
+        if rng.random() < 0.4:
+            total = rng.randint(1, LIMIT)
+            part = rng.randint(0, total)
+            yield rng.choice(
+                (f"{part} plus {total - part} makes {total}.", f"{total} minus {part} leaves {total - part}.")
+            )
+        else:
+            name, item, steps = _story(rng)
+            told = [f"{name} has {steps[0][2]} {item}."]
+            for step in steps:
+                told.append(f"{_happenings(rng, name, [step])} Now {name} has {step[3]} {item}.")
+            yield " ".join(told)
