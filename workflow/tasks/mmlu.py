@@ -6,7 +6,9 @@ LETTERS = "ABCD"
 
 def description(subject: str) -> str:
     """The line lm-eval puts before a subject's questions."""
-    return f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
+    return (
+        f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
+    )
 
 
 def example(row: dict, template: str) -> list[tuple[str, bool]]:

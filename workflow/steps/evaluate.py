@@ -1,0 +1,108 @@
+"""Evaluates one run's model on every task of the config, in one process.
+
+Writes `<task>.json` and `<task>.samples.jsonl`, and for MT-Bench FastChat's files
+beneath `mt_bench/`.  A run that has no model passes its status on.  One task's
+failure is its own result; the others are evaluated all the same.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json, write_jsonl
+from workflow.steps.result import result
+from workflow.steps.train import status_of
+
+
+def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) -> None:
+    """Writes a result for each task.  InputError, before the model is loaded, is what a user can mend."""
+    trained = read_json(out.parent / "train.json")
+    tasks = {task: {"limit": None, **settings} for task, settings in config["tasks"].items()}
+
+    def write(
+        task: str, samples: list[dict], status: str = "ok", reason: str | None = None, **parts: Any
+    ) -> None:
+        write_jsonl(out / f"{task}.samples.jsonl", samples)
+        write_json(
+            out / f"{task}.json",
+            result("evaluate", experiment, config, method, seed, status, reason, **parts),
+        )
+        scored = f"{parts['evaluation']['score']}" if parts else f"{status} ({reason})"
+        print(f"{method} seed {seed}, {task}: {scored}", flush=True)
+
+    if trained["status"] != "ok":
+        for task in tasks:
+            write(task, [], trained["status"], trained["reason"])
+        return
+
+    import torch
+
+    from workflow.steps import judge, lm_evaluation, mt_bench
+    from workflow.steps.conversation import blank
+
+    torch.set_num_threads(config["threads"])
+    questions = []
+    if "mt_bench" in tasks:
+        settings = tasks["mt_bench"]
+        questions = mt_bench.read_questions(
+            experiment / "data" / "mt_bench" / "test.jsonl", settings["limit"]
+        )
+        blank(settings["template"])
+        judge.check(settings["judge"], questions)
+
+    model, tokenizer = load(Path(trained.get("model_path", out.parent / "model")), config["device"])
+    lm = lm_evaluation.wrap(model, tokenizer)
+    for task, settings in tasks.items():
+        try:
+            if task == "mt_bench":
+                name, run_id = f"{method}-seed-{seed}", trained["run_id"]
+                folder = out / "mt_bench"
+                found = mt_bench.evaluation(model, tokenizer, settings, questions, name, run_id, folder)
+            else:
+                found = lm_evaluation.evaluation(lm, task, settings, experiment / "data" / task)
+        except InputError as error:
+            write(task, [], "crashed", str(error))
+        except Exception as error:
+            write(task, [], *status_of(error))
+        else:
+            evaluation, samples = found
+            unjudged = task == "mt_bench" and settings["judge"] is None
+            write(task, samples, reason="no judge configured" if unjudged else None, evaluation=evaluation)
+
+
+def load(folder: Path, device: str) -> tuple[Any, Any]:
+    """Model and tokenizer of a plain transformers folder, in the precision they were saved in."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} holds no model, though its training finished; remove its train.json to train again"
+        )
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
+    return model.to(device).eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Evaluate one run's model on every task of the config.")
+    parser.add_argument("--config", type=Path, required=True, help="a resolved config.json")
+    parser.add_argument("--method", required=True, help="a name under `methods` in the config")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to, inside the run's folder")
+    arguments = parser.parse_args()
+    config = read_json(arguments.config)
+    if arguments.method not in config["methods"]:
+        raise InputError(
+            f"{arguments.config} has no method {arguments.method!r}; it has {', '.join(config['methods'])}"
+        )
+    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on disk: nothing may depend on what the hub says today
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DELAY", "5")  # seconds: lm-eval opens a bar for each MMLU subject
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "60")
+    evaluate(arguments.config.parent, config, arguments.method, arguments.seed, arguments.out)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)
