@@ -1,0 +1,291 @@
+"""Every result file of an experiment, read once, checked, and listed in `results.csv`.
+
+A file that cannot be trusted is left out and named with the reason in
+`left_out.csv`; nothing else in `analysis/` opens a result file.
+"""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from analysis.files import ROOT, InputError, stage, write_file
+
+SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
+PATTERNS = ("runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json", "runs/*/measure.json")
+SECTIONS = ("training", "evaluation", "memory", "time", "batch")
+UNTUNED = "none"  # the base model as it is: nothing depends on a seed, so it has seed 0 only
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one planned result: its file's content, or a word and a reason in its place."""
+
+    status: str
+    reason: str | None
+    content: dict | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The result files of one experiment that can be trusted, by path below `folder`."""
+
+    folder: Path
+    config: dict
+    files: dict[str, dict]
+    left_out: dict[str, str]  # path below `folder` -> why
+
+    @property
+    def experiment(self) -> str:
+        return self.config["name"]
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.config["methods"])
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.config["tasks"])
+
+    def seeds(self, method: str) -> list[int]:
+        return [0] if method == UNTUNED else self.config["seeds"]
+
+    def adapter(self, method: str) -> str:
+        """The file in `baselines/` behind a method: several entries may try one method's settings."""
+        return self.config["methods"][method].get("method", method)
+
+    @property
+    def tuned(self) -> list[str]:
+        return [method for method in self.methods if method != UNTUNED]
+
+    def title(self, method: str) -> str:
+        """The method's name in tables; entries that share one are told apart by their names in the configuration."""
+        titles = {file["method"]: file["title"] for file in self.files.values()}
+        title = titles.get(method, method)
+        return f"{title} ({method})" if list(titles.values()).count(title) > 1 else title
+
+    def notes(self, method: str) -> list[str]:
+        """The known defects of the package a method uses, as its result files state them."""
+        found = (file.get("notes", []) for file in self.files.values() if file["method"] == method)
+        return list(dict.fromkeys(note for notes in found for note in notes))
+
+    def train(self, method: str, seed: int) -> Outcome:
+        return self.outcome(train_path(method, seed))
+
+    def measure(self, method: str) -> Outcome:
+        return self.outcome(measure_path(method))
+
+    def evaluation(self, method: str, seed: int, task: str) -> Outcome:
+        """An evaluation; where it has no file since training failed, what became of the training."""
+        found = self.outcome(eval_path(method, seed, task))
+        if found.status == "not run":
+            trained = self.train(method, seed)
+            if trained.status not in ("ok", "not run", "left out"):
+                return trained
+        return found
+
+    def planned(self) -> Iterator[tuple[str, str, str, int | None, str | None]]:
+        """Path, kind, method, seed and task of every file the configuration asks for."""
+        for method in self.methods:
+            if method != UNTUNED or measure_path(method) in self.files:  # without training there is no step to measure
+                yield measure_path(method), "measure", method, None, None
+            for seed in self.seeds(method):
+                yield train_path(method, seed), "train", method, seed, None
+                for task in self.tasks:
+                    yield eval_path(method, seed, task), "evaluate", method, seed, task
+
+    def outcome(self, path: str) -> Outcome:
+        if path in self.files:
+            file = self.files[path]
+            return Outcome(file["status"], file["reason"], file)
+        if path in self.left_out:
+            return Outcome("left out", f"{path}: {self.left_out[path]}")
+        return Outcome("not run", None)
+
+
+def train_path(method: str, seed: int) -> str:
+    return f"runs/{method}/seed-{seed}/train.json"
+
+
+def eval_path(method: str, seed: int, task: str) -> str:
+    return f"runs/{method}/seed-{seed}/eval/{task}.json"
+
+
+def measure_path(method: str) -> str:
+    return f"runs/{method}/measure.json"
+
+
+def read(folder: Path) -> Results:
+    """Reads `folder/config.json` and every result file below `folder/runs/`.
+
+    Raises InputError where the folder or its configuration cannot be read.
+    """
+    config = _config(folder)
+    files: dict[str, dict] = {}
+    left_out: dict[str, str] = {}
+    for path in sorted(path for pattern in PATTERNS for path in folder.glob(pattern)):
+        name = path.relative_to(folder).as_posix()
+        try:
+            content = _strict_json(path)
+            _check(content, name, config)
+        except ValueError as error:
+            left_out[name] = str(error)
+        else:
+            files[name] = content
+    left_out |= _other_origin(files)
+    return Results(folder, config, {n: f for n, f in files.items() if n not in left_out}, left_out)
+
+
+def _config(folder: Path) -> dict:
+    path = folder / "config.json"
+    try:
+        config = _strict_json(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; name an experiment's folder, such as results/mini") from None
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}; make it again with `snakemake`") from None
+    lacking = [key for key in ("name", "methods", "seeds", "tasks") if key not in config]
+    if lacking:
+        raise InputError(f"{path} lacks {', '.join(lacking)}; make it again with `snakemake`")
+    return config
+
+
+def _strict_json(path: Path) -> dict:
+    """A JSON object; NaN, infinities and numbers too large for a float raise ValueError."""
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"it holds {constant}")
+
+    def finite(text: str) -> float:
+        return number if math.isfinite(number := float(text)) else refuse(text)
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse, parse_float=finite)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is truncated or not JSON ({error.msg} in line {error.lineno})") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    return content
+
+
+@cache
+def _schema() -> dict:
+    return json.loads(SCHEMA.read_text())
+
+
+def _check(content: dict, name: str, config: dict) -> None:
+    """Raises ValueError unless `content` is a result of this experiment and lies where it belongs."""
+    version = _schema()["properties"]["schema"]["const"]
+    if content.get("schema") != version:
+        raise ValueError(f"it has schema version {content.get('schema')}; version {version} is read")
+    error = best_match(Draft202012Validator(_schema()).iter_errors(content))
+    if error is not None:
+        where = ".".join(map(str, error.absolute_path)) or "the file"
+        raise ValueError(f"{where}: {error.message[:200]}")
+    if content["experiment"] != config["name"]:
+        raise ValueError(f"it belongs to the experiment {content['experiment']}, not {config['name']}")
+    if content["method"] not in config["methods"]:
+        raise ValueError(f"its method {content['method']} is not in config.json")
+    home = _home(content, name)
+    if home != name:
+        raise ValueError(f"it is a copy: its content belongs in {home}")
+    seeds = (None, 0) if content["method"] == UNTUNED else (None, *config["seeds"])
+    if content["seed"] not in seeds:
+        raise ValueError(f"its seed {content['seed']} is not in config.json")
+    if content["kind"] == "evaluate" and Path(name).stem not in config["tasks"]:
+        raise ValueError(f"its task {Path(name).stem} is not in config.json")
+    now = {**config, "settings": config["methods"][content["method"]]}
+    if (change := _first_change(content["config"], now)) is not None:
+        raise ValueError(f"it was made with another configuration: {change}")
+    lengths = {len(column) for column in content.get("training", {}).get("curve", {}).values()}
+    if len(lengths) > 1:
+        raise ValueError("training.curve: its columns differ in length")
+
+
+def _first_change(then: dict, now: dict, place: str = "") -> str | None:
+    """The first key that both have with different values, in words.  Keys that one lacks decide nothing."""
+    for key in sorted(then.keys() & now.keys()):
+        if isinstance(then[key], dict) and isinstance(now[key], dict):
+            if (change := _first_change(then[key], now[key], f"{place}{key}.")) is not None:
+                return change
+        elif then[key] != now[key]:
+            return f"{place}{key} was {then[key]}, and config.json has {now[key]}"
+    return None
+
+
+def _home(content: dict, name: str) -> str:
+    """Where a file with this content lies; a failed evaluation does not say its task, its name does."""
+    if content["kind"] == "measure":
+        return measure_path(content["method"])
+    if content["kind"] == "train":
+        return train_path(content["method"], content["seed"])
+    task = content.get("evaluation", {}).get("task", Path(name).stem)
+    return eval_path(content["method"], content["seed"], task)
+
+
+def _other_origin(files: dict[str, dict]) -> dict[str, str]:
+    """Files made from other data or another base model than most: path -> why.
+
+    Two origins in one experiment mean that results were copied together.  Ties go
+    to the origin with the newest file.
+    """
+    left_out = {}
+    for key in ("data", "model"):
+        known = {name: file for name, file in files.items() if file["provenance"][key] is not None}
+        counts = Counter(file["provenance"][key] for file in known.values())
+        newest: dict[str, str] = {}
+        for file in known.values():
+            origin = file["provenance"][key]
+            newest[origin] = max(newest.get(origin, ""), file["provenance"]["date"])
+        if len(counts) > 1:
+            usual = max(counts, key=lambda origin: (counts[origin], newest[origin]))
+            for name, file in known.items():
+                if (origin := file["provenance"][key]) != usual:
+                    left_out[name] = f"it was made from other {key} ({origin[:12]}) than the rest ({usual[:12]})"
+    return left_out
+
+
+def _columns(section: str) -> list[str]:
+    """The numbers and words of a section, in the schema's order: no curves, no nested scores."""
+    properties = _schema()["properties"][section].get("properties", {})
+    return [name for name, kind in properties.items() if kind.get("type") not in ("object", "array")]
+
+
+def write(results: Results) -> None:
+    """`results.csv`: a row per planned or present file; `left_out.csv`: file and reason."""
+    keys = [(section, column) for section in SECTIONS for column in _columns(section)]
+    header = ["file", "kind", "method", "title", "seed", "task", "status", "reason", "run_id", "commit", "dirty", "date"]
+    rows = []
+    for path, kind, method, seed, task in results.planned():
+        outcome = results.outcome(path)
+        file = outcome.content or {}
+        provenance = file.get("provenance", {})
+        rows.append(
+            [path, kind, method, results.title(method), seed, task, outcome.status, outcome.reason, file.get("run_id")]
+            + [provenance.get(key) for key in ("commit", "dirty", "date")]
+            + [file.get(section, {}).get(column) for section, column in keys]
+        )
+    write_file(results.folder / "results.csv", _csv(header + [".".join(key) for key in keys], rows))
+    write_file(results.folder / "left_out.csv", _csv(["file", "why"], results.left_out.items()))
+
+
+def _csv(header: list[str], rows) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    stage(write, "list every result file of an experiment in results.csv, and those left out in left_out.csv")

@@ -1,0 +1,6 @@
+"""`python -m analysis.figures results/<experiment>`"""
+
+from analysis.figures import write
+from analysis.files import stage
+
+stage(write, "draw the figures of an experiment as SVG and PNG")

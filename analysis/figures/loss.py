@@ -1,0 +1,50 @@
+"""Training loss against optimizer steps, tokens and seconds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.collect import Results
+from analysis.style import Drawing, figure, legend, looks
+
+AXES = {"step": ("steps", "optimizer steps"), "tokens": ("tokens", "tokens"), "seconds": ("time", "seconds of training")}
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    curves = {method: found for method in results.tuned if (found := smoothed(results, method))}
+    without = [results.title(method) for method in results.tuned if method not in curves]
+    for key, (name, label) in AXES.items():
+        title = f"Loss against {name}"
+        if not curves:
+            yield Drawing(f"loss_{name}", title, "Not drawn: no run finished with a loss curve.", None)
+            continue
+        drawing, axes = figure(2.7)
+        for method, columns in curves.items():
+            look = looks(results)[method]
+            x = columns[key].mean(axis=0)
+            axes.plot(x, columns["loss"].mean(axis=0), color=look.colour, linestyle=look.line, marker=look.marker,
+                      markevery=(0.05, 0.2), markersize=3.5, label=results.title(method))  # fmt: skip
+            axes.fill_between(x, columns["loss"].min(axis=0), columns["loss"].max(axis=0), color=look.colour, alpha=0.15,
+                              linewidth=0)  # fmt: skip
+        axes.set(xlabel=label, ylabel="training loss, nats", xlim=(0, None))
+        axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
+        legend(drawing, axes)
+        caption = "Running mean over a twentieth of the run; line: mean over seeds, band: lowest to highest."
+        caption += f" Without a curve: {', '.join(without)}." if without else ""
+        yield Drawing(f"loss_{name}", title, caption, drawing)
+
+
+def smoothed(results: Results, method: str) -> dict[str, np.ndarray] | None:
+    """Each column of a method's curves, (seeds, points); cut to the shortest seed; None without a curve."""
+    outcomes = [results.train(method, seed) for seed in results.seeds(method)]
+    curves = [outcome.content["training"]["curve"] for outcome in outcomes if outcome.status == "ok"]
+    points = min((len(curve["loss"]) for curve in curves), default=0)
+    if points == 0:
+        return None
+    window = max(1, points // 20)
+    kernel = np.ones(window) / window
+    columns = {}
+    for key in (*AXES, "loss"):
+        values = np.array([curve[key][:points] for curve in curves], dtype=float)
+        columns[key] = np.array([np.convolve(row, kernel, mode="valid") for row in values])
+    return columns

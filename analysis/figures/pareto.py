@@ -1,0 +1,68 @@
+"""Accuracy against peak memory, one figure per task, with the methods no other method dominates."""
+
+from collections.abc import Iterator
+
+from analysis.collect import UNTUNED, Results
+from analysis.style import Drawing, figure, legend, looks
+from analysis.table import SCALES
+from analysis.tables.accuracy import heading, quantity, scores, settings_of
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    for task in results.tasks:
+        for number, setting in enumerate(settings_of(results, task) or [None]):
+            name = f"pareto_{task}" + (f"_{number + 1}" if number else "")
+            yield _drawing(results, name, heading(results, task, setting), task, setting)
+
+
+def _drawing(results: Results, name: str, what: str, task: str, setting: tuple | None) -> Drawing:
+    cells = scores(results, task, setting)
+    points = {}
+    for method in results.methods:
+        measured = results.measure(method)
+        peak = measured.content["memory"]["peak"] if measured.status == "ok" else None
+        if method != UNTUNED and peak is not None and cells[method].mean is not None:
+            points[method] = (peak, cells[method].mean)
+    title = f"{what} against memory"
+    if not points:
+        return Drawing(name, title, "Not drawn: no method has both a score and a measured peak.", None)
+    _, divisor, unit, _ = next(s for s in SCALES["bytes"] if max(p for p, _ in points.values()) >= s[0])
+    _, share, score_unit, _ = SCALES[quantity(task)][0]
+    drawing, axes = figure(2.7)
+    front = undominated(points)
+    steps = sorted((points[method][0] / divisor, points[method][1] / share) for method in front)
+    axes.step(*zip(*steps, strict=True), where="post", color="#9a9a9a", linewidth=0.9, zorder=1)
+    for method, (peak, score) in points.items():
+        look = looks(results)[method]
+        spread = (cells[method].spread or 0) / share
+        axes.errorbar(peak / divisor, score / share, yerr=spread or None, color=look.colour, marker=look.marker,
+                      linestyle="none", elinewidth=0.8, capsize=2, label=results.title(method),
+                      markerfacecolor=look.colour if method in front else "white")  # fmt: skip
+    untuned = cells.get(UNTUNED)
+    if untuned is not None and untuned.mean is not None:
+        look = looks(results)[UNTUNED]
+        axes.axhline(untuned.mean / share, color=look.colour, linestyle=look.line, linewidth=1,
+                     label=results.title(UNTUNED))  # fmt: skip
+    axes.margins(0.12)
+    axes.set(xlabel=f"peak memory, {unit}", ylabel=f"{what}, {score_unit}")
+    legend(drawing, axes)
+    return Drawing(name, title, _caption(results, points, front), drawing)
+
+
+def undominated(points: dict[str, tuple[float, float]]) -> list[str]:
+    """The methods for which no other takes at most as much memory and scores at least as high, one of them better."""
+    return [method for method in points if not any(dominates(points[other], points[method]) for other in points)]
+
+
+def dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] <= other[0] and one[1] >= other[1] and one != other
+
+
+def _caption(results: Results, points: dict[str, tuple[float, float]], front: list[str]) -> str:
+    caption = f"Up and left is better. Filled and joined: {', '.join(map(results.title, front))}, dominated by none."
+    for method in points:
+        above = [results.title(other) for other in points if dominates(points[other], points[method])]
+        caption += f" {results.title(method)} is dominated by {', '.join(above)}." if above else ""
+    without = [results.title(m) for m in results.methods if m not in points and m != UNTUNED]
+    caption += f" Without a point: {', '.join(without)}." if without else ""
+    return caption + " Bars: standard deviation over seeds."

@@ -1,0 +1,37 @@
+"""Seconds of a training step, split into forward, backward and update."""
+
+from collections.abc import Iterator
+
+from analysis.collect import Results
+from analysis.style import PARTS, Drawing, figure, legend
+
+PHASES = ("forward", "backward", "update")
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    outcomes = {method: results.measure(method) for method in results.tuned}
+    time = {m: o.content["time"] for m, o in outcomes.items() if o.status == "ok"}
+    without = [f"{results.title(m)} ({outcomes[m].status})" for m in results.tuned if m not in time]
+    if not time:
+        yield Drawing("time", "Time of a step", "Not drawn: nothing was measured.", None)
+        return
+    small = max(phases["step"] for phases in time.values()) < 1
+    divisor, unit = (1e-3, "ms") if small else (1, "s")
+    drawing, axes = figure(0.9 + 0.27 * len(time))
+    titles = [results.title(method) for method in time]
+    left = [0.0] * len(time)
+    for name, (colour, hatch) in zip(PHASES, PARTS, strict=False):
+        widths = [(phases[name] or 0) / divisor for phases in time.values()]
+        axes.barh(titles, widths, left=left, height=0.68, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
+                  label=name)  # fmt: skip
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=f"time of a step, {unit}")
+    legend(drawing, axes)
+    caption = "Medians over the measured steps."
+    fused = [results.title(method) for method, phases in time.items() if phases["update"] is None]
+    caption += f" The update is done inside backward by {', '.join(fused)}." if fused else ""
+    caption += f" Without a bar: {', '.join(without)}." if without else ""
+    yield Drawing("time", "Time of a step", caption, drawing)

@@ -1,0 +1,104 @@
+"""Published numbers beside ours: value, difference and verdict, from `published.yaml`."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from analysis.collect import Results
+from analysis.table import Cell, Column
+
+FILE = Path(__file__).with_suffix(".yaml")
+UNITS = {"GB": 1e9, "GiB": 2**30, "h": 3600, "fraction": 1, "score": 1}
+
+
+class Published:
+    """The published numbers for one column of one table, for the model an experiment is about."""
+
+    def __init__(self, results: Results, table: str, column: str):
+        self.results, self.table = results, table
+        self.model = model_of(results.config)
+        self.entries = [
+            entry
+            for entry in facts()["entries"]
+            if (entry["table"], entry["column"]) == (table, column) and entry["model"] == self.model
+        ]
+
+    def columns(self, ours: Column) -> list[Column]:
+        """Three columns beside `ours`; none where nothing was published for this model."""
+        if not self.entries:
+            return []
+        return [
+            replace(ours, key=f"{ours.key}_published", title=f"{ours.title} published"),
+            replace(ours, key=f"{ours.key}_difference", title="difference", signed=True),
+            Column(f"{ours.key}_verdict", "verdict", None),
+        ]
+
+    def cells(self, method: str, ours: Cell, conditions: dict) -> list[Cell]:
+        """The cells of `columns`; `conditions` are those our number was made under.
+
+        Of several published numbers the first one made under our conditions is
+        taken, else the first.
+        """
+        if not self.entries:
+            return []
+        name = self.results.adapter(method)
+        known = [entry for entry in self.entries if entry["values"].get(name) is not None]
+        if not known:
+            return [Cell(notes=("not published, or not known here",)), Cell(), Cell()]
+        ours_under = conditions | training(self.results.config)
+        differing = [differences(entry["conditions"], ours_under) for entry in known]
+        entry, unlike = min(zip(known, differing, strict=True), key=lambda pair: bool(pair[1]))
+        value = entry["values"][name] * UNITS[entry["unit"]]
+        source = f"{entry['source']}: {facts()['sources'][entry['source']]}"
+        published = Cell(mean=value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,))
+        if ours.mean is None:
+            return [published, Cell(), Cell(word="not comparable", notes=("there is no number of ours",))]
+        difference = Cell(mean=ours.mean - value)
+        if unlike:
+            return [published, difference, Cell(word="not comparable", notes=("; ".join(unlike),))]
+        within = abs(ours.mean - value) <= tolerance(self.table, entry["unit"], value)
+        return [published, difference, Cell(word="match" if within else "differs")]
+
+
+@cache
+def facts() -> dict:
+    return yaml.safe_load(FILE.read_text())
+
+
+def model_of(config: dict) -> str | None:
+    """The name in `published.yaml` of the model a configuration starts from; None for any other."""
+    path = (config.get("model") or {}).get("path") or ""
+    last = PurePosixPath(path).name.lower()
+    return next((name for name, ends in facts()["models"].items() if last in ends), None)
+
+
+def training(config: dict) -> dict:
+    """What a published number may depend on besides its own measurement."""
+    train, sources = config.get("train", {}), config.get("data", {}).get("sources", {})
+    paths = (sources.get(name, {}).get("path", name) for name in train.get("data", {}))
+    return {
+        "data": "+".join(sorted(PurePosixPath(path).name.lower() for path in paths)),
+        "epochs": train.get("epochs"),
+        "checkpoints": "the last",
+    }
+
+
+def differences(published: dict, ours: dict) -> list[str]:
+    """The conditions that keep two numbers from being compared, in words."""
+    unlike = []
+    for name, wanted in published.items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if wanted is None:
+            unlike.append(f"{name.replace('_', ' ')} not stated there")
+        elif ours.get(name) not in allowed:
+            here = ours.get(name)
+            there = " or ".join(map(str, allowed))
+            unlike.append(f"{name.replace('_', ' ')} {there} there, {'not stated' if here is None else here} here")
+    return unlike
+
+
+def tolerance(table: str, unit: str, value: float) -> float:
+    limits = facts()["tolerance"][table]
+    return limits["relative"] * abs(value) if "relative" in limits else limits[unit]

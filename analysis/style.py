@@ -1,0 +1,102 @@
+"""How every figure looks: sizes, fonts, and one colour, marker and line per method.
+
+The colours are Okabe and Ito's (Color Universal Design, 2008), told apart by
+colour-blind readers; marker and line style tell the methods apart in grey.
+"""
+
+import io
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.collect import Results
+from analysis.files import write_file
+
+COLUMN = 3.35  # inches: a column of a two-column paper
+PARAMETERS = {
+    "backend": "Agg",
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7,
+    "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "axes.axisbelow": True,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.3, "lines.markersize": 5,
+    "hatch.linewidth": 0.5, "legend.frameon": False, "legend.handlelength": 2.4,
+    "figure.dpi": 100, "savefig.dpi": 300, "figure.constrained_layout.use": True,
+    "svg.hashsalt": "chunkft", "svg.fonttype": "path",
+}  # fmt: skip
+matplotlib.rcParams.update(PARAMETERS)
+
+
+class Look(NamedTuple):
+    colour: str
+    marker: str
+    line: str | tuple
+
+
+# By file in baselines/, so that a method looks the same in every experiment.
+LOOKS = {
+    "chunkft": Look("#D55E00", "o", "-"),
+    "full": Look("#000000", "s", "-"),
+    "lora": Look("#0072B2", "^", "--"),
+    "galore": Look("#009E73", "D", "-."),
+    "lomo": Look("#E69F00", "v", ":"),
+    "none": Look("#8a8a8a", "x", (0, (1, 2))),
+    "badam": Look("#CC79A7", "P", (0, (5, 1, 1, 1, 1, 1))),
+}
+# For the rest, in the order of the configuration: unused pairs first.
+SPARE = [
+    Look("#56B4E9", "*", (0, (6, 2))),
+    Look("#7F5539", "p", (0, (3, 1, 1, 1))),
+    Look("#5D3A9B", "h", (0, (2, 1))),
+    Look("#A6A100", "<", (0, (8, 2, 1, 2))),
+    Look("#882255", ">", (0, (4, 4))),
+    Look("#117733", "X", (0, (1, 1))),
+]
+# The parts of a bar: light to dark, so that they differ in grey too; the hatch repeats it.
+PARTS = [("#0b3c5d", ""), ("#3f7cac", "////"), ("#95bcdc", ""), ("#dfeaf4", "....")]
+
+
+def looks(results: Results) -> dict[str, Look]:
+    """A look for every method of the configuration."""
+    spare = itertools.cycle(SPARE)
+    taken: set[str] = set()
+    chosen = {}
+    for method in results.methods:
+        adapter = results.adapter(method)
+        known = adapter in LOOKS and adapter not in taken
+        chosen[method] = LOOKS[adapter] if known else next(spare)
+        taken.add(adapter)
+    return chosen
+
+
+class Drawing(NamedTuple):
+    """A figure ready to be saved; `figure` is None where there is nothing to draw, and the caption says why."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure | None
+
+
+def figure(height: float, **axes) -> tuple[Figure, Axes]:
+    """A figure one column wide and `height` inches high, with one set of axes."""
+    return plt.subplots(figsize=(COLUMN, height), **axes)
+
+
+def legend(drawing: Figure, axes: Axes, columns: int = 3) -> None:
+    """Below the axes, so that it covers no data however many methods there are."""
+    drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def save(drawing: Figure, path: Path) -> None:
+    """`path`.svg and `path`.png: the same bytes for the same data."""
+    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        image = io.BytesIO()
+        drawing.savefig(image, format=suffix, metadata=metadata)
+        write_file(path.with_suffix(f".{suffix}"), image.getvalue())
+    plt.close(drawing)

@@ -1,0 +1,104 @@
+"""What the tuned models can do: a column per task, and the loss on held-out answers."""
+
+from analysis.cells import BOLD_RULE, cell_over_seeds, place, with_bold
+from analysis.collect import Outcome, Results
+from analysis.published import Published
+from analysis.table import Cell, Column, Row, Table
+
+TITLES = {"gsm8k": "GSM8K", "mmlu": "MMLU", "mt_bench": "MT-Bench"}
+GRADED = {"mt_bench"}  # scored 1 to 10; the others are shares of right answers
+SETTINGS = ("metric", "judge", "num_fewshot", "limit", "version")  # scores that differ in one are never mixed
+NO_SCORE = "no judge was named, so nothing was scored"
+
+
+def table(results: Results) -> Table:
+    columns: list[Column] = []
+    cells: dict[str, list[Cell]] = {method: [] for method in results.methods}
+    remarks, methods = [], []
+    for task in results.tasks:
+        for setting in settings_of(results, task) or [None]:
+            column = Column(_key(columns, task), heading(results, task, setting), quantity(task))
+            scored = scores(results, task, setting)
+            columns.append(column)
+            methods += [f"{column.title}: {describe(setting)}."] if setting else []
+            remarks += place(results, column.title, scored, higher=True)
+            published = Published(results, "accuracy", task)
+            columns += published.columns(column)
+            conditions = dict(zip(SETTINGS, setting, strict=True)) if setting else {}
+            for method in results.methods:
+                cells[method] += [scored[method], *published.cells(method, scored[method], conditions)]
+    columns.append(Column("validation_loss", "held-out loss", "loss"))
+    for method in results.methods:
+        runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
+        cells[method].append(cell_over_seeds(runs, _validation_loss, "nothing was trained"))
+    rows = [Row(method, results.title(method), cells[method], tuple(results.notes(method))) for method in cells]
+    caption = " ".join([*methods, "Held-out loss is the mean over answer tokens of rows kept from training."])
+    return Table("accuracy", "Accuracy", caption, columns, rows, [*remarks, BOLD_RULE])
+
+
+def _validation_loss(run: dict) -> float | None:
+    return run["training"]["validation_loss"] if "training" in run else None
+
+
+def quantity(task: str) -> str:
+    return "score" if task in GRADED else "fraction"
+
+
+def settings_of(results: Results, task: str) -> list[tuple]:
+    """How the task was scored: one tuple of SETTINGS for each way present, in order of first appearance."""
+    ways = {}
+    for method in results.methods:
+        for seed in results.seeds(method):
+            outcome = results.evaluation(method, seed, task)
+            if outcome.status == "ok" and outcome.content["evaluation"]["score"] is not None:
+                ways[setting_of(outcome)] = None
+    return list(ways)
+
+
+def scores(results: Results, task: str, setting: tuple | None) -> dict[str, Cell]:
+    """Each method's score over seeds, from the evaluations that were scored as `setting` says."""
+    cells, samples = {}, {}
+    for method in results.methods:
+        outcomes = {}
+        for seed in results.seeds(method):
+            outcome = results.evaluation(method, seed, task)
+            if outcome.status == "ok" and outcome.content["evaluation"]["score"] is not None:
+                if setting_of(outcome) != setting:
+                    outcome = Outcome("not run", f"scored otherwise: {describe(setting_of(outcome))}")
+            outcomes[seed] = outcome
+        cells[method] = cell_over_seeds(outcomes, lambda file: file["evaluation"]["score"], NO_SCORE)
+        samples[method] = {s: o.content["evaluation"]["score"] for s, o in outcomes.items() if o.status == "ok"}
+        samples[method] = {seed: score for seed, score in samples[method].items() if score is not None}
+    return with_bold(cells, samples, higher=True)
+
+
+def setting_of(outcome: Outcome) -> tuple:
+    return tuple(outcome.content["evaluation"].get(key) for key in SETTINGS)
+
+
+def heading(results: Results, task: str, setting: tuple | None) -> str:
+    """The task's title, with who scored it where that is not its own answer key, and what tells two ways apart."""
+    title = TITLES.get(task, task)
+    if setting is None:
+        return title
+    judge = setting[SETTINGS.index("judge")]
+    if judge is not None:
+        title += " (checker)" if judge == "checker" else f" (judge {judge})"
+    others = [way for way in settings_of(results, task) if way != setting and way[1] == setting[1]]
+    told = [i for i in range(len(SETTINGS)) if any(way[i] != setting[i] for way in others)]
+    return title + "".join(f", {named(SETTINGS[i], setting[i])}" for i in told)
+
+
+def describe(setting: tuple) -> str:
+    return ", ".join(named(key, value) for key, value in zip(SETTINGS, setting, strict=True) if value is not None)
+
+
+def named(setting: str, value: object) -> str:
+    words = {"judge": "judged by {}", "num_fewshot": "{}-shot", "limit": "the first {} questions", "version": "version {}"}
+    return words.get(setting, "{}").format(value)
+
+
+def _key(columns: list[Column], task: str) -> str:
+    """The task's name, numbered where an earlier column has it."""
+    earlier = sum(column.key == task or column.key.startswith(f"{task}_way_") for column in columns)
+    return f"{task}_way_{earlier + 1}" if earlier else task
