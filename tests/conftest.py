@@ -1,0 +1,41 @@
+"""Options and fixtures of the whole test suite."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chunkft")
+    group.addoption("--method", metavar="NAME", help="run only the conformance test, for baselines/NAME.py")
+    group.addoption(
+        "--data-root",
+        type=Path,
+        default=ROOT.parent / "shared",
+        help="folder with real data and models for the tests (default: `shared` beside the checkout)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    name = config.getoption("--method")
+    if name is None:
+        return
+    wanted, others = [], []
+    for item in items:
+        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+        (wanted if getattr(case, "method", None) == name else others).append(item)
+    if items and not wanted:
+        raise pytest.UsageError(f"--method {name}: nothing to test; is there a baselines/{name}.py?")
+    config.hook.pytest_deselected(items=others)
+    items[:] = wanted
+
+
+@pytest.fixture
+def data_root(request: pytest.FixtureRequest) -> Path:
+    """The folder of real data; skips the test where it is absent."""
+    root = request.config.getoption("--data-root")
+    if not root.is_dir():
+        pytest.skip(f"needs real data, and {root} is not a folder; give its place with --data-root")
+    return root
