@@ -131,6 +131,8 @@ def _selected(names: str | list[str], settings: dict) -> dict:
         if file not in baselines.methods():
             known = did_you_mean(file, baselines.methods())
             raise InputError(f"`settings.{name}`: there is no method `{file}` in baselines/{known}")
+        if baselines.trains(baselines.methods()[file]) and "lr" not in entry:
+            raise InputError(f"`settings.{name}` has no learning rate: give `lr`")
         selected[name] = _with_parameters(name, entry, baselines.methods()[file].PARAMETERS)
     return selected
 

@@ -111,7 +111,7 @@ def _check_gradients(tuning: Tuning, max_grad_norm: float | None) -> None:
 
 def _state(tuning: Tuning, curve: dict[str, list]) -> dict:
     state = {
-        "model": tuning.model.state_dict(),
+        "parameters": [parameter.data for parameter in tuning.trainable],
         "optimizer": tuning.optimizer.state_dict(),
         "curve": curve,
         "random": torch.get_rng_state(),
@@ -125,7 +125,8 @@ def _resume(tuning: Tuning, states: Path, device: str) -> tuple[dict[str, list],
     state = checkpoint.load_latest(states, device)
     if state is None:
         return empty_curve(), 0
-    tuning.model.load_state_dict(state["model"])
+    for parameter, saved in zip(tuning.trainable, state["parameters"], strict=True):
+        parameter.data.copy_(saved)
     tuning.optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"].cpu())
     if "random_cuda" in state:

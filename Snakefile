@@ -1,0 +1,52 @@
+"""Trains ChunkFT and its rivals, evaluates them, and makes the tables, figures and report.
+
+    snakemake --cores all                                            # the embedded experiment, mini
+    snakemake --cores all --configfile workflow/config/small.yaml    # another one
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from baselines import methods, trains
+from workflow.steps.configuration import check_results, load
+from workflow.steps.files import InputError
+from workflow.steps.fingerprint import fingerprint
+
+min_version("9.0")
+shell.prefix("export TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1 TOKENIZERS_PARALLELISM=false; ")
+
+# `config` holds what the command line gave: the files after --configfile and the values after --config.
+CONFIGS = workflow.configfiles or [Path(workflow.basedir, "workflow/config/mini.yaml")]
+try:
+    EXPERIMENT = load(CONFIGS, config)
+    OUT = f"results/{EXPERIMENT['name']}"
+    check_results(EXPERIMENT, Path(OUT, "config.json"))
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+TRAINED = [name for name, settings in EXPERIMENT["methods"].items() if trains(methods()[settings["method"]])]
+SEEDS = {name: EXPERIMENT["seeds"] if name in TRAINED else [0] for name in EXPERIMENT["methods"]}
+RUNS = [f"{OUT}/runs/{name}/seed-{seed}" for name, seeds in SEEDS.items() for seed in seeds]
+GPUS = 1 if EXPERIMENT["device"] == "cuda" else 0
+
+
+localrules:
+    all,
+    config,
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUT}/report.html",
+        f"{OUT}/status.txt",

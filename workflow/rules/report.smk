@@ -1,0 +1,81 @@
+TABLES = expand(f"{OUT}/tables/{{table}}.{{kind}}", table=["memory", "time", "accuracy"], kind=["csv", "md", "tex"])
+
+
+rule collect:
+    input:
+        config=rules.config.output,
+        train=expand("{run}/train.json", run=RUNS),
+        evaluations=expand("{run}/eval/{task}.json", run=RUNS, task=EXPERIMENT["tasks"]),
+        measurements=expand(f"{OUT}/runs/{{method}}/measure.json", method=EXPERIMENT["methods"]),
+    output:
+        f"{OUT}/results.csv",
+    params:
+        out=OUT,
+    log:
+        f"{OUT}/logs/collect.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.collect {params.out} 2>&1 | tee {log}"
+
+
+rule tables:
+    input:
+        rules.collect.output,
+    output:
+        TABLES,
+    params:
+        out=OUT,
+    log:
+        f"{OUT}/logs/tables.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.tables {params.out} 2>&1 | tee {log}"
+
+
+rule figures:
+    input:
+        rules.collect.output,
+    output:
+        directory(f"{OUT}/figures"),
+    params:
+        out=OUT,
+    log:
+        f"{OUT}/logs/figures.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.figures {params.out} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        rules.tables.output,
+        rules.figures.output,
+    output:
+        f"{OUT}/report.html",
+    params:
+        out=OUT,
+    log:
+        f"{OUT}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.report {params.out} 2>&1 | tee {log}"
+
+
+# Last: a run that crashed fails the pipeline only once everything else is made.
+rule status:
+    input:
+        rules.report.output,
+    output:
+        f"{OUT}/status.txt",
+    params:
+        out=OUT,
+    log:
+        f"{OUT}/logs/status.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflow.steps.status {params.out} --out {output} 2>&1 | tee {log}"

@@ -1,0 +1,104 @@
+rule train:
+    input:
+        config=ancient(rules.config.output),
+        manifest=rules.data.output,
+        base=rules.base.output,
+    output:
+        f"{OUT}/runs/{{method}}/seed-{{seed}}/train.json",
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "train", w.method, int(w.seed)),
+        out=subpath(output[0], parent=True),
+    log:
+        f"{OUT}/logs/train/{{method}}-{{seed}}.log",
+    threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPUS,
+    wildcard_constraints:
+        method="[^/]+",
+        seed=r"\d+",
+    conda:
+        "../../environment.yml"
+    shell:
+        "(python -m workflow.steps.train --config {input.config} --method {wildcards.method} --seed {wildcards.seed}"
+        " --out {params.out}"
+        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " --seed {wildcards.seed} --kind train --out {params.out} --code $?) 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        config=ancient(rules.config.output),
+        train=rules.train.output,
+    output:
+        expand(f"{OUT}/runs/{{{{method}}}}/seed-{{{{seed}}}}/eval/{{task}}.json", task=EXPERIMENT["tasks"]),
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
+        out=subpath(output[0], parent=True),
+    log:
+        f"{OUT}/logs/evaluate/{{method}}-{{seed}}.log",
+    threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPUS,
+    wildcard_constraints:
+        method="[^/]+",
+        seed=r"\d+",
+    conda:
+        "../../environment.yml"
+    shell:
+        "(python -m workflow.steps.evaluate --config {input.config} --method {wildcards.method}"
+        " --seed {wildcards.seed} --out {params.out}"
+        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " --seed {wildcards.seed} --kind evaluate --out {params.out} --code $?) 2>&1 | tee {log}"
+
+
+# Takes every core, so that nothing else runs while the clock does.
+rule measure:
+    input:
+        config=ancient(rules.config.output),
+        base=rules.base.output,
+    output:
+        f"{OUT}/runs/{{method}}/measure.json",
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "measure", w.method),
+        out=subpath(output[0], parent=True),
+        threads=EXPERIMENT["threads"],
+    log:
+        f"{OUT}/logs/measure/{{method}}.log",
+    threads: workflow.cores
+    resources:
+        gpu=GPUS,
+    wildcard_constraints:
+        method="[^/]+",
+    conda:
+        "../../environment.yml"
+    shell:
+        "export OMP_NUM_THREADS={params.threads};"
+        " (python -m workflow.steps.measure --config {input.config} --method {wildcards.method} --out {output}"
+        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " --kind measure --out {params.out} --code $?) 2>&1 | tee {log}"
+
+
+# Not part of `all`: its outcome is recorded in the config, under each method's `grid`.
+rule tune:
+    input:
+        expand(f"{OUT}/tune/{{method}}.json", method=TRAINED),
+
+
+rule tune_method:
+    input:
+        config=ancient(rules.config.output),
+        manifest=rules.data.output,
+        base=rules.base.output,
+    output:
+        f"{OUT}/tune/{{method}}.json",
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "tune", w.method),
+    log:
+        f"{OUT}/logs/tune/{{method}}.log",
+    threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPUS,
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflow.steps.tune --config {input.config} --method {wildcards.method} --out {output} 2>&1 | tee {log}"

@@ -1,0 +1,89 @@
+"""Live tensor bytes, by what they are for, at the moment of their peak.
+
+Counting storages in a dispatch mode gives the same figure on every machine and
+for every device; an allocator's own counters add its rounding on top.
+"""
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+PARTS = ("weights", "gradients", "optimizer", "activations")
+
+
+class MemoryTracker(TorchDispatchMode):
+    """Within the context, counts the bytes of every storage that an operation makes.
+
+    `label(tensors, part)` says what storages are for, before or after the peak;
+    what is never labelled counts as activations (with logits and transients).
+    A storage keeps its first label.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, int] = {}          # storage number -> bytes
+        self.parts: dict[int, str] = {}         # storage number -> part
+        self.numbers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        self.current = self.peak = self.made = 0
+        self.at_peak: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        results = func(*args, **(kwargs or {}))
+        for result in tree_leaves(results):
+            if isinstance(result, torch.Tensor):
+                self._count(result)
+        return results
+
+    def label(self, tensors: Iterable[torch.Tensor], part: str) -> None:
+        for tensor in tensors:
+            self.parts.setdefault(self._count(tensor), part)
+
+    def breakdown(self) -> dict[str, int]:
+        """Bytes of each part at the peak; they add up to it."""
+        parts = dict.fromkeys(PARTS, 0)
+        for number, size in self.at_peak.items():
+            parts[self.parts.get(number, "activations")] += size
+        return parts
+
+    def _count(self, tensor: torch.Tensor) -> int:
+        storage = tensor.untyped_storage()
+        number = self.numbers.get(storage)
+        if number is None:
+            number = self.made
+            self.made += 1
+            self.numbers[storage] = number
+            self.live[number] = storage.nbytes()
+            weakref.finalize(storage, self._free, number).atexit = False
+            self.current += self.live[number]
+            if self.current > self.peak:
+                self.peak = self.current
+                self.at_peak = dict(self.live)
+        return number
+
+    def _free(self, number: int) -> None:
+        self.current -= self.live.pop(number)
+
+
+def state_tensors(optimizer: Any) -> list[torch.Tensor]:
+    """Every tensor an optimizer keeps between steps, wherever in its state it lies."""
+    found: list[torch.Tensor] = []
+    seen: set[int] = set()
+    waiting: list[Any] = [getattr(optimizer, "state", None)]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif hasattr(value, "__dict__"):  # GaLore's projector, for one
+            waiting += vars(value).values()
+    return found

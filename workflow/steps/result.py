@@ -1,0 +1,82 @@
+"""Result files: what every one carries, whatever was run."""
+
+from pathlib import Path
+
+import baselines
+from workflow.steps.files import read_json, sha256
+from workflow.steps.fingerprint import fingerprint, relevant_config
+from workflow.steps.provenance import provenance
+
+SCHEMA_VERSION = 1
+
+
+def result(kind: str, experiment: Path, config: dict, method: str, seed: int | None, status: str = "ok",
+           reason: str | None = None, **parts: dict) -> dict:  # fmt: skip
+    """A result as `workflow/schemas/result.schema.json` describes it.
+
+    `experiment` is the folder of the resolved config; `parts` are the sections
+    of that kind of result (training, evaluation, memory, time, batch).
+    """
+    settings = config["methods"][method]
+    file = baselines.methods()[settings["method"]]
+    return {
+        "schema": SCHEMA_VERSION,
+        "kind": kind,
+        "experiment": config["name"],
+        "method": method,
+        "title": file.TITLE,
+        "notes": list(file.NOTES),
+        "seed": seed,
+        "status": status,
+        "reason": reason,
+        "run_id": run_id(kind, experiment, config, method, seed),
+        "config": relevant_config(config, kind, method),
+        "provenance": provenance(data_revision(experiment), model_revision(experiment)),
+        **parts,
+    }
+
+
+def run_id(kind: str, experiment: Path, config: dict, method: str, seed: int | None) -> str:
+    """The fingerprint of the run, and of the data and model it starts from."""
+    started_from = (data_revision(experiment) or "none")[:8], (model_revision(experiment) or "none")[-8:]
+    return "-".join((fingerprint(config, kind, method, seed), *started_from))
+
+
+def data_revision(experiment: Path) -> str | None:
+    manifest = experiment / "data" / "manifest.json"
+    return sha256(manifest) if manifest.exists() else None
+
+
+def model_revision(experiment: Path) -> str | None:
+    base = experiment / "base" / "base.json"
+    return read_json(base)["revision"] if base.exists() else None
+
+
+def refusal(config: dict, method: str, seed: int) -> tuple[str, str] | None:
+    """(status, reason) where a method cannot be run at all; known before anything is loaded."""
+    file = baselines.methods()[config["methods"][method]["method"]]
+    missing = baselines.missing_packages(file)
+    if missing:
+        return "not installed", f"pip install {' '.join(missing)}"
+    reason = file.supports(run_of(config, method, seed, steps=1))
+    return ("not supported", reason) if reason else None
+
+
+def run_of(config: dict, method: str, seed: int, steps: int) -> baselines.Run:
+    """What the method's file is told about a run of `steps` optimizer steps."""
+    settings, train = config["methods"][method], config["train"]
+    parameters = baselines.methods()[settings["method"]].PARAMETERS
+    return baselines.Run(
+        method=method,
+        lr=settings.get("lr", 0.0),
+        steps=steps,
+        batch_size=train["batch_size"],
+        accumulation=train["batch_size"] // (train["micro_batch_size"] or train["batch_size"]),
+        weight_decay=train["weight_decay"],
+        max_grad_norm=train["max_grad_norm"],
+        precision=config["model"]["precision"],
+        checkpointing=train["checkpointing"],
+        device=config["device"],
+        seed=seed,
+        parameters={key: settings[key] for key in parameters},
+    )
