@@ -1,5 +1,6 @@
 """Reading input and writing results: whole files or none, and errors a user can act on."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -16,13 +17,13 @@ class InputError(Exception):
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
-    """Runs a step's `main`; an InputError or a full disk ends it with one line and exit status 2."""
+    """Runs a step's `main`; an InputError or a disk that cannot be written ends it with one line and exit status 2."""
     try:
         main()
     except InputError as error:
         sys.exit(_complain(f"error: {error}"))
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""
         sys.exit(_complain(f"error: {error.strerror}{where}; nothing half-written was left behind"))

@@ -1,0 +1,47 @@
+# make env      the environment, .venv, from requirements.txt
+# make results  the embedded experiment, or CONFIG=workflow/config/small.yaml
+# make test     the tests
+# make lint     what CI checks before the tests
+# make tables   tables, figures and report again, from the result files there are
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+CONFIG ?= workflow/config/mini.yaml
+RESULTS ?= results/$(basename $(notdir $(CONFIG)))
+export PATH := $(VENV)/bin:$(PATH)
+
+.PHONY: env results test lint tables validate clean
+
+env: $(VENV)/.made
+
+# torch first: other packages would otherwise choose a build of their own.
+$(VENV)/.made: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet $$(grep '^torch==' requirements.txt)
+	pip install --quiet -r requirements.txt
+	pip install --quiet --no-deps -e .
+	touch $@
+
+results: env
+	snakemake --cores all --configfile $(CONFIG)
+
+validate: env
+	python -m workflow.steps.configuration --config $(CONFIG)
+
+test: env
+	python -m pytest
+
+lint: env
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+	mypy
+
+tables: env
+	python -m analysis $(RESULTS)
+
+clean:
+	rm -rf $(VENV) .snakemake
