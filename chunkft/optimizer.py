@@ -1,0 +1,402 @@
+"""ChunkFT: full-parameter fine-tuning one chunk of the parameters at a time (arXiv 2605.21177)."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chunkft import partition as partitions
+from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
+from chunkft.precision import empty_residual, join, needs_master, split_
+from chunkft.states import POLICIES, RESIDUAL, Piece, State, States
+from chunkft.subtensor import Sites, release
+
+# Elements whose fp32 master, gradient and moments exist at one time while 16-bit weights are updated.
+BLOCK = 1 << 22
+
+# Their update of an element reads its own gradient and state alone, so that a slice can be updated in blocks.
+ELEMENTWISE = tuple(
+    getattr(torch.optim, name)
+    for name in (
+        "Adadelta",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "ASGD",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    )
+)
+
+
+class ChunkFT(torch.optim.Optimizer):
+    """A `torch.optim.Optimizer` that trains every parameter of `model`, a chunk at a time.
+
+    The trainable parameters are cut into `chunks` chunks of equal bytes.  Each is trained for
+    `steps_per_chunk` optimizer steps by `base`; the others need no gradient and hold no state on the device.
+
+        optimizer = ChunkFT(model, lr=1e-5, chunks=128, steps_per_chunk=50)
+        loss.backward(); optimizer.step(); optimizer.zero_grad()
+
+    Args:
+        model: on its device and in its precision already.  What requires no gradient stays frozen.
+        base: any torch optimizer class that takes dense gradients and needs no closure.
+        chunks: K, how many chunks; 1 is `base` itself.
+        steps_per_chunk: T, optimizer steps before the next chunk's turn.
+        partition: "contiguous" chunks are runs of neighbouring tensors, and backward stops below the lowest;
+            "strided" ones take a slice of every matrix; or the chunks themselves, as lists of `Slice`.
+        order: "cyclic", "reversed", or "shuffled" anew in each cycle, from `seed`.
+        state: what an idle chunk keeps of its moments: all ("fp32"), all in 16 bits with stochastic
+            rounding ("bf16"), none ("reset"), or all on disk in `state_dir` ("disk").
+        resident: False sends state to the host after every update, not only when its chunk's turn ends.
+        groups: parameter groups as torch optimizers take them (dicts with "params" and options), to give
+            some parameters other options, such as no weight decay; parameters outside them are frozen.
+        whole: names of parameters never to be cut.
+        base_kwargs: go to `base`: lr, betas, weight_decay, ...
+
+    Weights in 16 bits have exact fp32 masters (see `chunkft.precision`).  Learning-rate schedules count
+    optimizer steps.  `state_dict` holds tensors, numbers and strings only, gradients and position included.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+        FloatingPointError: in `step`, before anything is updated, when a gradient is not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        base: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        *,
+        chunks: int | None = None,
+        steps_per_chunk: int = 10,
+        partition: str | Sequence[Sequence[Slice]] = "contiguous",
+        order: str = "cyclic",
+        state: str = "fp32",
+        state_dir: str | Path | None = None,
+        resident: bool = True,
+        groups: Iterable[dict[str, Any]] | None = None,
+        whole: Iterable[str] = (),
+        seed: int = 0,
+        **base_kwargs: Any,
+    ) -> None:
+        _one_of("order", order, ORDERS)
+        _one_of("state", state, POLICIES)
+        if (state == "disk") != (state_dir is not None):
+            raise ValueError('state="disk" and state_dir="a folder" go together: give both or neither')
+        if steps_per_chunk < 1:
+            raise ValueError(f"steps_per_chunk={steps_per_chunk} must be at least 1")
+        if base in (torch.optim.LBFGS, torch.optim.SparseAdam):
+            raise ValueError(f"base={base.__name__} needs a closure or sparse gradients; choose another")
+        for name, p in model.named_parameters():
+            if p.is_meta:
+                raise ValueError(f"model: {name!r} is on the meta device; load the weights first")
+
+        self._model = model
+        self._sites = Sites(model, whole)
+        trainable = _groups(self._sites.parameters, groups)
+        named = {n: self._sites.parameters[n] for group in trainable for n in group["params"]}
+        fusable = base in (torch.optim.Adam, torch.optim.AdamW) and not base_kwargs.keys() & {
+            "foreach",
+            "fused",
+        }
+        if fusable and all(p.is_cuda and needs_master(p.dtype) for p in named.values()):
+            base_kwargs["fused"] = True  # one kernel a block, without temporaries
+        self._group_of = {name: i for i, group in enumerate(trainable) for name in group["params"]}
+        self._base = base(
+            [{**g, "params": [self._sites.parameters[n] for n in g["params"]]} for g in trainable],
+            **base_kwargs,
+        )
+        super().__init__([{**group} for group in self._base.param_groups], self._base.defaults)
+        self._base_is_elementwise = base in ELEMENTWISE
+
+        in_order = {n: p for n, p in self._sites.parameters.items() if n in named}
+        self.chunks = self._cut(in_order, partition, chunks)
+        self.steps_per_chunk, self.order, self.resident, self.seed = steps_per_chunk, order, resident, seed
+        device = next(iter(named.values())).device
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._states = States(state, None if state_dir is None else Path(state_dir), self._generator)
+        self.steps = 0  # optimizer steps taken
+        self._trainable = [p for p in self._sites.parameters.values() if p.requires_grad]
+        self._enter()
+
+    def _cut(self, named: dict[str, Tensor], partition: Any, chunks: int | None) -> partitions.Chunks:
+        cut = named.keys() - self._sites.uncuttable
+        if not isinstance(partition, str):
+            if chunks not in (None, len(partition)):
+                raise ValueError(
+                    f"chunks={chunks} is not the number of chunks in partition, {len(partition)}"
+                )
+            return partitions.given(named, cut, partition)
+        _one_of("partition", partition, PARTITIONS)
+        if chunks is None or chunks < 1:
+            raise ValueError(f"chunks={chunks} must be at least 1")
+        if chunks == 1:
+            return [[Slice(name) for name in named]]
+        matrices = [n for n, p in named.items() if n in self._sites.uncuttable and p.dim() > 1]
+        if matrices:
+            warnings.warn(
+                f"{len(matrices)} tensors are trained whole, since what their modules do with them is unknown: "
+                + ", ".join(matrices[:3])
+                + (", ..." if len(matrices) > 3 else ""),
+                stacklevel=3,
+            )
+        return getattr(partitions, partition)(named, cut, chunks)  # type: ignore[no-any-return]
+
+    # Where training stands
+
+    @property
+    def chunk(self) -> int:
+        """Index of the active chunk."""
+        return active_chunk(self.steps // self.steps_per_chunk, len(self.chunks), self.order, self.seed)
+
+    def _enter(self) -> None:
+        """Make the active chunk's slices require gradients, and nothing else."""
+        for p in self._sites.parameters.values():
+            p.requires_grad_(False)
+        slices = self.chunks[self.chunk]
+        leaves = self._sites.activate(slices)
+        for group in self.param_groups:
+            group["params"] = []
+        pieces: list[Piece] = []
+        for s, leaf in zip(slices, leaves, strict=True):
+            self.param_groups[self._group_of[s.name]]["params"].append(leaf)
+            pieces += self._pieces(s, leaf)
+        self._blocks = self._pack(pieces)
+
+    def _leave(self) -> None:
+        for group in self.param_groups:
+            for leaf in group["params"]:
+                leaf.grad = None
+                leaf.requires_grad_(False)
+        release(self._model)
+
+    def close(self) -> None:
+        """End training: every module and every `requires_grad` is as it was before; no more steps."""
+        self._leave()
+        for p in self._trainable:
+            p.requires_grad_(True)
+        for group in self.param_groups:
+            group["params"] = []
+        self._blocks = []
+
+    # The update
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Update the active chunk; after `steps_per_chunk` steps, make the next one active."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._check_gradients()
+        turn_ends = len(self.chunks) > 1 and (self.steps + 1) % self.steps_per_chunk == 0
+        for i, block in enumerate(self._blocks):
+            states = self._states.fetch(block)
+            if i + 1 < len(self._blocks):
+                self._states.fetch_ahead(self._blocks[i + 1])
+            self._update(block, states)
+            if turn_ends or not self.resident:
+                self._states.put_back(block, leaving=turn_ends)
+        self._states.settle()
+        if turn_ends:
+            self._leave()
+        self.steps += 1
+        if turn_ends:
+            self._enter()
+        return loss
+
+    def _check_gradients(self) -> None:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        # The largest magnitude: unlike a sum of squares it overflows only where an element has.
+        largest = [torch.linalg.vector_norm(g, ord=float("inf")) for g in gradients]
+        if largest and not torch.stack([n.to(largest[0].device) for n in largest]).isfinite().all():
+            raise FloatingPointError(
+                f"a gradient is not finite at step {self.steps} (chunk {self.chunk}); nothing was updated"
+            )
+
+    def _update(self, block: list[Piece], states: list[State]) -> None:
+        """One step of the base optimizer on the pieces of a block that have a gradient."""
+        groups: list[list[Tensor]] = [[] for _ in self.param_groups]
+        updated: list[tuple[Piece, State, Tensor, Tensor | None]] = []
+        for piece, state in zip(block, states, strict=True):
+            gradient = piece.gradient
+            if gradient is None:
+                continue
+            residual = state.pop(RESIDUAL, None)
+            target = piece.weight
+            if needs_master(target.dtype):
+                target = join(piece.weight, residual)
+            if target is not piece.leaf:
+                target.grad = gradient.to(target.dtype)
+            if (step := state.get("step")) is not None and self.param_groups[piece.group].get("fused"):
+                state["step"] = step.to(target.device)  # a loaded one is on the host
+            groups[piece.group].append(target)
+            self._base.state[target] = state
+            updated.append((piece, state, target, residual))
+        self._base.param_groups = [
+            {**group, "params": params} for group, params in zip(self.param_groups, groups, strict=True)
+        ]
+        self._base.step()
+        self._base.state.clear()
+        for piece, state, target, residual in updated:
+            if target is not piece.leaf:
+                target.grad = None
+            if needs_master(piece.weight.dtype):
+                state[RESIDUAL] = empty_residual(piece.weight) if residual is None else residual
+                split_(target, piece.weight, state[RESIDUAL])
+
+    def _pieces(self, s: Slice, leaf: nn.Parameter) -> list[Piece]:
+        """The slice in runs of rows of at most BLOCK elements, where there is anything to gain by cutting."""
+        group = self._group_of[s.name]
+        cut = self._base_is_elementwise and (needs_master(leaf.dtype) or not self.resident)
+        if leaf.dim() == 0 or not cut or leaf.numel() <= BLOCK:
+            weight = leaf if leaf.dim() or not needs_master(leaf.dtype) else leaf.detach()
+            return [Piece(s, weight, leaf, slice(None), group)]
+        step = max(1, BLOCK * leaf.shape[0] // leaf.numel())
+        first = s.rows[0] if s.rows else 0
+        pieces = []
+        for start in range(0, leaf.shape[0], step):
+            rows = slice(start, min(start + step, leaf.shape[0]))
+            part = Slice(s.name, (first + rows.start, first + rows.stop), s.columns)
+            pieces.append(Piece(part, leaf.detach()[rows], leaf, rows, group))
+        return pieces
+
+    def _pack(self, pieces: list[Piece]) -> list[list[Piece]]:
+        """Pieces in blocks that are updated together: of about BLOCK elements, or all at once."""
+        if self.resident and not any(needs_master(p.weight.dtype) for p in pieces):
+            return [pieces]
+        blocks: list[list[Piece]] = [[]]
+        elements = 0
+        for p in pieces:
+            if blocks[-1] and elements + p.weight.numel() > BLOCK:
+                blocks.append([])
+                elements = 0
+            blocks[-1].append(p)
+            elements += p.weight.numel()
+        return blocks
+
+    # Saving and loading
+
+    def _plan(self) -> dict[str, Any]:
+        """What a saved state must agree on."""
+        return {
+            "base": self._base.__class__.__name__,
+            "chunks": len(self.chunks),
+            "steps_per_chunk": self.steps_per_chunk,
+            "order": self.order,
+            "state": self._states.policy,
+            "resident": self.resident,
+            "seed": self.seed,
+            "parameters": {n: f"{tuple(p.shape)} {p.dtype}" for n, p in self._sites.parameters.items()},
+            "slices": [[str(s) for s in chunk] for chunk in self.chunks],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of every chunk, gradients accumulated so far and position, under the slices' names."""
+        self._states.settle()
+        return {
+            "state": {
+                key: dict(state) for key, state in {**self._states.idle, **self._states.active}.items()
+            },
+            "gradients": {
+                str(s): leaf.grad
+                for s, leaf in zip(self.chunks[self.chunk], self._leaves(), strict=True)
+                if leaf.grad is not None
+            },
+            "param_groups": [
+                {k: v for k, v in group.items() if k != "params"} for group in self.param_groups
+            ],
+            "steps": self.steps,
+            "generator": self._generator.get_state(),
+            "plan": self._plan(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, given the weights the model had then.
+
+        Raises ValueError, naming the first differences, when it is of another model, K, T, ...
+        """
+        here, there = self._plan(), state_dict.get("plan", {})
+        differences = [
+            _difference(name, there.get(name), here[name]) for name in here if there.get(name) != here[name]
+        ]
+        if differences:
+            raise ValueError(f"state_dict is of another run: {'; '.join(differences)}")
+        self._leave()
+        self.steps = state_dict["steps"]
+        self._generator.set_state(state_dict["generator"])
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update(saved)
+        self._states.load(state_dict["state"])
+        self._enter()
+        for s, leaf in zip(self.chunks[self.chunk], self._leaves(), strict=True):
+            if (gradient := state_dict["gradients"].get(str(s))) is not None:
+                leaf.grad = gradient.to(leaf.device, copy=True)
+
+    def _leaves(self) -> list[nn.Parameter]:
+        """The active leaves in the order of their slices."""
+        return list(dict.fromkeys(piece.leaf for block in self._blocks for piece in block))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if hasattr(self, "steps"):
+            raise ValueError("ChunkFT cuts the parameters once: pass every group in groups= when making it")
+        super().add_param_group(param_group)
+
+    # Progress
+
+    def progress(self) -> dict[str, int]:
+        """Fields for a log line: the active chunk, passes over all chunks done, steps in this one."""
+        turn, step = divmod(self.steps, self.steps_per_chunk)
+        return {"chunk": self.chunk, "cycle": turn // len(self.chunks), "chunk_step": step}
+
+    def describe(self) -> str:
+        """A table of the chunks; an arrow marks the active one."""
+        lines = [f"{'':2}{'chunk':>5} {'tensors':>8} {'parameters':>13} {'MiB':>9}  from ... to"]
+        for i, chunk in enumerate(self.chunks):
+            views = [
+                self._sites.parameters[s.name][s.index()] if not s.whole else self._sites.parameters[s.name]
+                for s in chunk
+            ]
+            elements, size = sum(v.numel() for v in views), sum(v.numel() * v.element_size() for v in views)
+            span = str(chunk[0]) if len(chunk) == 1 else f"{chunk[0]} ... {chunk[-1]}"
+            mark = "->" if i == self.chunk else ""
+            lines.append(f"{mark:2}{i:5} {len(chunk):8} {elements:13,} {size / 2**20:9.2f}  {span}")
+        return "\n".join(lines)
+
+
+def _difference(name: str, saved: Any, here: Any) -> str:
+    if isinstance(here, dict) and isinstance(saved, dict):
+        key = next(k for k in {**here, **saved} if here.get(k) != saved.get(k))
+        return f"{name}: {key} is {saved.get(key)} there, {here.get(key)} here"
+    if isinstance(here, list):
+        return f"{name} are cut elsewhere"
+    return f"{name}={saved} there, {here} here"
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(allowed)}")
+
+
+def _groups(
+    parameters: dict[str, nn.Parameter], groups: Iterable[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """The parameter groups with names in place of tensors, trainable ones only."""
+    names = {id(p): name for name, p in parameters.items()}
+    result = []
+    for i, group in enumerate([{"params": list(parameters.values())}] if groups is None else groups):
+        members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        unknown = [tuple(p.shape) for p in members if id(p) not in names]
+        if unknown:
+            raise ValueError(f"groups[{i}]: a parameter of shape {unknown[0]} is not in the model")
+        result.append({**group, "params": [names[id(p)] for p in members if p.requires_grad]})
+    if not any(group["params"] for group in result):
+        raise ValueError("model: no parameter requires a gradient, so there is nothing to train")
+    return result

@@ -1,0 +1,290 @@
+"""Gradients of sub-tensors: an active slice is a leaf, and only its part of the gradient is computed.
+
+While slices of a module's weight or bias are active, the module has a child `active_slices` that holds
+one leaf parameter per slice, a view of the weight, and its `forward` is one of the stand-ins below.  They
+compute what the module computes, from the whole frozen weight, and give gradients to the leaves.  The child
+makes the leaves show up in `model.parameters()`, so that they are clipped and zeroed like any parameter, and
+keeps them out of `model.state_dict()`.  `release` takes both away again.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chunkft.partition import Slice
+
+CHILD = "active_slices"
+Ranges = tuple[slice, slice]
+
+
+class ActiveSlices(nn.Module):
+    """The leaves of one module's active slices, in the order of `slices`: (attribute, slice) pairs."""
+
+    def __init__(self, slices: list[tuple[str, Slice]], leaves: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.slices = slices
+        for i, leaf in enumerate(leaves):
+            self.register_parameter(str(i), leaf)
+
+    def ranges(self) -> tuple[list[Ranges], list[Ranges], list[Tensor]]:
+        """Index ranges of the weight's slices, of the bias's, and the leaves of both in that order."""
+        found: dict[str, list[Ranges]] = {"weight": [], "bias": []}
+        leaves: dict[str, list[Tensor]] = {"weight": [], "bias": []}
+        for (attribute, s), leaf in zip(self.slices, self.parameters(), strict=True):
+            found[attribute].append((s.index() + (slice(None),))[:2])
+            leaves[attribute].append(leaf)
+        return found["weight"], found["bias"], leaves["weight"] + leaves["bias"]
+
+    # The leaves are views of weights that are saved anyway.
+    def _save_to_state_dict(self, *args: Any) -> None:
+        pass
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        pass
+
+
+def _autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | None]:
+    """What autocast makes of the operands of a matrix product; the tensors as they are when it is off."""
+    if not torch.is_autocast_enabled(device.type):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device.type)
+    return [t.to(dtype) if t is not None and t.is_floating_point() else t for t in tensors]
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+class MatrixProduct(torch.autograd.Function):
+    """y = x W^T + b (`transposed`: y = x W + b), with gradients for x, ranges of W and ranges of b.
+
+    Shapes: x (..., in), W (out, in), or (in, out) when transposed, b (out,).  The gradient of W[r, c] is
+    g[:, r]^T x[:, c], so what is computed and held is no larger than the slice.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, transposed, weight_ranges, bias_ranges, *leaves):  # type: ignore[no-untyped-def]
+        x, cast_weight, cast_bias = _autocast(x.device, x, weight, bias)
+        y = F.linear(x, cast_weight.T if transposed else cast_weight, cast_bias)
+        ctx.transposed, ctx.weight_ranges, ctx.bias_ranges = transposed, weight_ranges, bias_ranges
+        ctx.dtypes = [leaf.dtype for leaf in leaves]
+        # The weight itself, not autocast's copy of it: nothing is kept that was not there before.
+        keep_x = weight_ranges or ctx.needs_input_grad[1]
+        ctx.save_for_backward(x if keep_x else None, weight if ctx.needs_input_grad[0] else None)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        x, weight = ctx.saved_tensors
+        grad_x = None
+        if weight is not None:
+            weight = weight.to(g.dtype)
+            grad_x = g @ (weight.T if ctx.transposed else weight)
+        g = _flat(g)
+        x = None if x is None else _flat(x)
+
+        def weight_gradient(rows: slice, columns: slice) -> Tensor:
+            return x[:, rows].T @ g[:, columns] if ctx.transposed else g[:, rows].T @ x[:, columns]
+
+        # A whole bias or weight can be active beside a slice of the other.
+        all_ = slice(None)
+        grad_weight = weight_gradient(all_, all_) if ctx.needs_input_grad[1] else None
+        grad_bias = g.sum(0) if ctx.needs_input_grad[2] else None
+        grads = [weight_gradient(*ranges) for ranges in ctx.weight_ranges]
+        grads += [g[:, channels].sum(0) for channels, _ in ctx.bias_ranges]
+        leaf_grads = [grad.to(dtype) for grad, dtype in zip(grads, ctx.dtypes, strict=True)]
+        return grad_x, grad_weight, grad_bias, None, None, None, *leaf_grads
+
+
+class Lookup(torch.autograd.Function):
+    """y = W[ids], with gradients for ranges of W.  Shapes: ids (...), W (rows, columns), y (..., columns)."""
+
+    @staticmethod
+    def forward(ctx, ids, weight, padding_idx, ranges, *leaves):  # type: ignore[no-untyped-def]
+        ctx.padding_idx, ctx.ranges, ctx.shapes = padding_idx, ranges, [leaf.shape for leaf in leaves]
+        ctx.rows = weight.shape[0]
+        ctx.save_for_backward(ids)
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        (ids,) = ctx.saved_tensors
+        ids, g = ids.reshape(-1), _flat(g)
+        grads = []
+        for (rows, columns), shape in zip(ctx.ranges, ctx.shapes, strict=True):
+            start, stop, _ = rows.indices(ctx.rows)
+            inside = (ids >= start) & (ids < stop)
+            if ctx.padding_idx is not None:
+                inside &= ids != ctx.padding_idx
+            # Tokens outside add zeros to the first row: picking those inside would wait for the device.
+            grad = g[:, columns].masked_fill(~inside[:, None], 0)
+            ids_inside = torch.where(inside, ids - start, 0)
+            grads.append(torch.ops.aten.embedding_dense_backward(grad, ids_inside, shape[0], -1, False))
+        return None, None, None, None, *grads
+
+
+class ScaleAndShift(torch.autograd.Function):
+    """A normalization's output y = n w + b passed on, with gradients for ranges of w and b.
+
+    Shapes: y and n (..., channels), w and b (channels,).  The gradient of w[r] is the sum of g[r] n[r].
+    """
+
+    @staticmethod
+    def forward(ctx, y, n, weight_ranges, bias_ranges, *leaves):  # type: ignore[no-untyped-def]
+        ctx.weight_ranges, ctx.bias_ranges = weight_ranges, bias_ranges
+        ctx.dtypes = [leaf.dtype for leaf in leaves]
+        ctx.save_for_backward(*[n[..., channels].contiguous() for channels, _ in weight_ranges])
+        return y.clone()  # returning y itself would forbid in-place operations on it later
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        flat = _flat(g)
+        ranges = zip(ctx.saved_tensors, ctx.weight_ranges, strict=True)
+        grads = [(flat[:, channels] * _flat(n)).sum(0) for n, (channels, _) in ranges]
+        grads += [flat[:, channels].sum(0) for channels, _ in ctx.bias_ranges]
+        return g, None, None, None, *[grad.to(dtype) for grad, dtype in zip(grads, ctx.dtypes, strict=True)]
+
+
+def _linear(self: Any, input: Tensor) -> Tensor:
+    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
+    return MatrixProduct.apply(input, self.weight, self.bias, False, weight_ranges, bias_ranges, *leaves)
+
+
+def _conv1d(self: Any, x: Tensor) -> Tensor:
+    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
+    return MatrixProduct.apply(x, self.weight, self.bias, True, weight_ranges, bias_ranges, *leaves)
+
+
+def _embedding(self: Any, input: Tensor) -> Tensor:
+    ranges, _, leaves = self.active_slices.ranges()
+    return Lookup.apply(input, self.weight, self.padding_idx, ranges, *leaves)
+
+
+def _norm(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
+    y = type(self).forward(self, x, *args, **kwargs)
+    with torch.no_grad():
+        n = _normalized(self, x) if weight_ranges else None
+    return ScaleAndShift.apply(y, n, weight_ranges, bias_ranges, *leaves)
+
+
+def _normalized(module: nn.Module, x: Tensor) -> Tensor:
+    """x / rms(x), or (x - mean) / std for LayerNorm, in at least fp32."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    if type(module) is nn.LayerNorm:
+        return F.layer_norm(x, module.normalized_shape, None, None, module.eps)
+    eps = _epsilon(module)
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+
+def _epsilon(module: nn.Module) -> float | None:
+    for name in ("variance_epsilon", "eps", "epsilon"):
+        if hasattr(module, name):
+            return getattr(module, name)  # type: ignore[no-any-return]
+    raise AttributeError("a normalization without an epsilon")
+
+
+def _is_rms_norm(module: nn.Module) -> bool:
+    """Whether the module computes w n or (1 + w) n with n = x / rms(x): libraries write their own, so try it.
+
+    Both have the same gradient for w.
+    """
+    if [*dict(module.named_parameters())] != ["weight"] or module.weight.dim() != 1:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    channels = module.weight.numel()
+    x, w = torch.randn(4, channels, generator=generator), torch.randn(channels, generator=generator)
+    twin = copy.deepcopy(module).to("cpu", torch.float32)
+    twin.weight.data = w
+    try:
+        with torch.no_grad():
+            y, n = twin(x), _normalized(twin, x)
+    except Exception:  # whatever it is, it does not take one tensor as a normalization does
+        return False
+    return isinstance(y, Tensor) and any(
+        y.shape == x.shape and torch.allclose(y, scale * n, rtol=1e-4, atol=1e-5) for scale in (w, 1 + w)
+    )
+
+
+StandIn = Callable[..., Tensor]
+
+
+def stand_in(module: nn.Module) -> StandIn | None:
+    """What replaces the module's forward while slices of it are active; None where none can be."""
+    kind = type(module)
+    if "forward" in vars(module):
+        return None  # someone else's forward: what it computes is unknown
+    # Exact classes: a subclass may compute anything, or have its weight read by its parent.
+    if kind is nn.Linear:
+        return _linear
+    if kind is nn.Embedding:
+        plain = module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+        return _embedding if plain else None
+    if kind is nn.LayerNorm:
+        return _norm if len(module.normalized_shape) == 1 else None
+    if kind.__name__ == "Conv1D" and hasattr(module, "nf"):
+        return _conv1d  # GPT-2's in transformers
+    return _norm if _is_rms_norm(module) else None
+
+
+class Sites:
+    """Where each parameter of a model is used, and which parameters can be cut.
+
+    A parameter can be cut when every module that holds it has a stand-in; `uncuttable` names the others.
+    """
+
+    def __init__(self, model: nn.Module, whole: Iterable[str] = ()) -> None:
+        self.parameters = dict(model.named_parameters())
+        names = {id(p): name for name, p in self.parameters.items()}
+        self._owners: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in self.parameters}
+        self._stand_ins: dict[nn.Module, StandIn | None] = {}
+        for module in model.modules():
+            own = [(key, p) for key, p in module.named_parameters(recurse=False, remove_duplicate=False)]
+            for key, p in own:
+                self._owners[names[id(p)]].append((module, key))
+            if own:
+                self._stand_ins[module] = stand_in(module)
+        self.uncuttable = {
+            name
+            for name, owners in self._owners.items()
+            if name in whole or any(self._stand_ins[module] is None for module, _ in owners)
+        }
+
+    def activate(self, slices: Iterable[Slice]) -> list[nn.Parameter]:
+        """Make these slices, and nothing else, require gradients; returns their leaves, in order."""
+        leaves = []
+        at: dict[nn.Module, list[tuple[str, Slice, nn.Parameter]]] = {}
+        for s in slices:
+            parameter = self.parameters[s.name]
+            if s.whole:
+                leaves.append(parameter.requires_grad_(True))
+                continue
+            leaf = nn.Parameter(parameter.detach()[s.index()])  # a view: updating it updates the weight
+            leaves.append(leaf)
+            for module, attribute in self._owners[s.name]:
+                at.setdefault(module, []).append((attribute, s, leaf))
+        for module, active in at.items():
+            child = ActiveSlices(
+                [(attribute, s) for attribute, s, _ in active], [leaf for *_, leaf in active]
+            )
+            module.add_module(CHILD, child)
+            module.forward = MethodType(self._stand_ins[module], module)  # type: ignore[assignment]
+        return leaves
+
+
+def release(model: nn.Module) -> nn.Module:
+    """Give every module of `model` its own forward back and remove the leaves; returns the model.
+
+    Leaving a chunk does this.  Call it on a copy of a model in training, such as one to be exported.
+    """
+    for module in list(model.modules()):
+        if CHILD in module._modules:
+            delattr(module, CHILD)
+            del module.forward
+    return model
