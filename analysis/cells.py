@@ -27,23 +27,26 @@ def _word(outcome: Outcome) -> Cell:
     return Cell(word=outcome.status, notes=(f"{outcome.status}: {outcome.reason}",) if outcome.reason else ())
 
 
-def cell_over_seeds(outcomes: dict[int, Outcome], value: Callable[[dict], float | None], why_null: str) -> Cell:
-    """Mean and spread over the seeds that finished; the others are named in footnotes, never averaged in."""
-    values, failed = [], {}
-    for seed, outcome in outcomes.items():
-        if outcome.status != "ok" or outcome.content is None:
-            failed[seed] = outcome
-        elif (number := value(outcome.content)) is not None:
-            values.append(number)
-        else:
-            failed[seed] = Outcome("not run", why_null)
-    if not values:
-        words = [_word(outcome) for outcome in failed.values()]
-        notes = dict.fromkeys(note for word in words for note in word.notes)
-        return Cell(word=", ".join(dict.fromkeys(str(word.word) for word in words)), notes=tuple(notes))
-    mean, spread = mean_and_spread(values)
-    notes = tuple(f"seed {seed}: {o.status}" + (f" ({o.reason})" if o.reason else "") for seed, o in failed.items())
-    return Cell(mean, spread, len(values), notes=notes)
+def numbers(outcomes: dict[int, Outcome], value: Callable[[dict], float | None]) -> dict[int, float]:
+    """`value` of each file that finished, by seed; seeds without one are left out."""
+    done = {seed: outcome.content for seed, outcome in outcomes.items() if outcome.status == "ok"}
+    found = {seed: value(content) for seed, content in done.items() if content is not None}
+    return {seed: number for seed, number in found.items() if number is not None}
+
+
+def cell_over_seeds(outcomes: dict[int, Outcome], found: dict[int, float], absent: Cell) -> Cell:
+    """Mean and spread of the `numbers` found; seeds without one are named in footnotes, never averaged in.
+
+    `absent` stands for a file that finished and holds no such number.
+    """
+    others = {s: absent if o.status == "ok" else _word(o) for s, o in outcomes.items() if s not in found}
+    if not found:
+        words = dict.fromkeys(cell.word for cell in others.values() if cell.word)
+        notes = dict.fromkeys(note for cell in others.values() for note in cell.notes)
+        return Cell(word=", ".join(words) or None, notes=tuple(notes))
+    mean, spread = mean_and_spread(list(found.values()))
+    notes = tuple(f"seed {seed}: {', '.join(cell.notes) or cell.word}" for seed, cell in others.items())
+    return Cell(mean, spread, len(found), notes=notes)
 
 
 def with_bold(cells: dict[str, Cell], samples: dict[str, dict[int, float]], higher: bool) -> dict[str, Cell]:
@@ -52,8 +55,8 @@ def with_bold(cells: dict[str, Cell], samples: dict[str, dict[int, float]], high
     return {method: replace(cell, bold=method == best) for method, cell in cells.items()}
 
 
-def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> list[str]:
-    """One sentence per ChunkFT entry: its place by `what` among the tuned methods that have a number."""
+def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> str:
+    """A sentence per ChunkFT entry: its place by `what` among the tuned methods that have a number."""
     ranked = {m: c.mean for m, c in cells.items() if c.mean is not None and m != UNTUNED}
     sentences = []
     for method in results.tuned:
@@ -67,10 +70,14 @@ def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> 
         ahead.sort(key=lambda m: ranked[m], reverse=higher)
         level = [results.title(m) for m, v in ranked.items() if v == ranked[method] and m != method]
         sentence = f"{title} is number {len(ahead) + 1} of {len(ranked)} by {what}"
-        sentence += f", behind {', '.join(map(results.title, ahead))}" if ahead else ""
-        sentence += f", level with {', '.join(level)}" if level else ""
+        sentence += f", behind {listed([results.title(m) for m in ahead])}" if ahead else ""
+        sentence += f", level with {listed(level)}" if level else ""
         sentences.append(sentence + ".")
-    return sentences
+    return " ".join(sentences) or f"ChunkFT is not among the methods, so it has no place by {what}."
+
+
+def listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def conditions(results: Results) -> str:

@@ -35,6 +35,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """One result that the configuration asks for."""
+
+    path: str  # below the experiment's folder
+    kind: str
+    method: str
+    seed: int | None
+    task: str | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class Results:
     """The result files of one experiment that can be trusted, by path below `folder`."""
 
@@ -67,7 +79,7 @@ class Results:
         return [method for method in self.methods if method != UNTUNED]
 
     def title(self, method: str) -> str:
-        """The method's name in tables; entries that share one are told apart by their names in the configuration."""
+        """The method's name in tables; entries that share it are told apart by their names in the config."""
         titles = {file["method"]: file["title"] for file in self.files.values()}
         title = titles.get(method, method)
         return f"{title} ({method})" if list(titles.values()).count(title) > 1 else title
@@ -78,31 +90,34 @@ class Results:
         return list(dict.fromkeys(note for notes in found for note in notes))
 
     def train(self, method: str, seed: int) -> Outcome:
-        return self.outcome(train_path(method, seed))
+        return self._outcome(train_path(method, seed))
 
     def measure(self, method: str) -> Outcome:
-        return self.outcome(measure_path(method))
+        return self._outcome(measure_path(method))
 
     def evaluation(self, method: str, seed: int, task: str) -> Outcome:
         """An evaluation; where it has no file since training failed, what became of the training."""
-        found = self.outcome(eval_path(method, seed, task))
+        found = self._outcome(eval_path(method, seed, task))
         if found.status == "not run":
             trained = self.train(method, seed)
             if trained.status not in ("ok", "not run", "left out"):
-                return trained
+                return Outcome(trained.status, trained.reason)
         return found
 
-    def planned(self) -> Iterator[tuple[str, str, str, int | None, str | None]]:
-        """Path, kind, method, seed and task of every file the configuration asks for."""
+    def planned(self) -> Iterator[Planned]:
+        """Every result the configuration asks for, and what became of it."""
         for method in self.methods:
-            if method != UNTUNED or measure_path(method) in self.files:  # without training there is no step to measure
-                yield measure_path(method), "measure", method, None, None
+            if (
+                method != UNTUNED or measure_path(method) in self.files
+            ):  # without training there is no step to measure
+                yield Planned(measure_path(method), "measure", method, None, None, self.measure(method))
             for seed in self.seeds(method):
-                yield train_path(method, seed), "train", method, seed, None
+                yield Planned(train_path(method, seed), "train", method, seed, None, self.train(method, seed))
                 for task in self.tasks:
-                    yield eval_path(method, seed, task), "evaluate", method, seed, task
+                    outcome = self.evaluation(method, seed, task)
+                    yield Planned(eval_path(method, seed, task), "evaluate", method, seed, task, outcome)
 
-    def outcome(self, path: str) -> Outcome:
+    def _outcome(self, path: str) -> Outcome:
         if path in self.files:
             file = self.files[path]
             return Outcome(file["status"], file["reason"], file)
@@ -207,9 +222,11 @@ def _check(content: dict, name: str, config: dict) -> None:
     now = {**config, "settings": config["methods"][content["method"]]}
     if (change := _first_change(content["config"], now)) is not None:
         raise ValueError(f"it was made with another configuration: {change}")
-    lengths = {len(column) for column in content.get("training", {}).get("curve", {}).values()}
-    if len(lengths) > 1:
+    curve = content.get("training", {}).get("curve", {})
+    if len({len(column) for column in curve.values()}) > 1:
         raise ValueError("training.curve: its columns differ in length")
+    if not all(isinstance(value, (int, float)) for column in curve.values() for value in column):
+        raise ValueError("training.curve: it holds something other than numbers")
 
 
 def _first_change(then: dict, now: dict, place: str = "") -> str | None:
@@ -251,7 +268,9 @@ def _other_origin(files: dict[str, dict]) -> dict[str, str]:
             usual = max(counts, key=lambda origin: (counts[origin], newest[origin]))
             for name, file in known.items():
                 if (origin := file["provenance"][key]) != usual:
-                    left_out[name] = f"it was made from other {key} ({origin[:12]}) than the rest ({usual[:12]})"
+                    left_out[name] = (
+                        f"it was made from other {key} ({origin[:12]}) than the rest ({usual[:12]})"
+                    )
     return left_out
 
 
@@ -264,14 +283,34 @@ def _columns(section: str) -> list[str]:
 def write(results: Results) -> None:
     """`results.csv`: a row per planned or present file; `left_out.csv`: file and reason."""
     keys = [(section, column) for section in SECTIONS for column in _columns(section)]
-    header = ["file", "kind", "method", "title", "seed", "task", "status", "reason", "run_id", "commit", "dirty", "date"]
+    header = [
+        "file",
+        "kind",
+        "method",
+        "title",
+        "seed",
+        "task",
+        "status",
+        "reason",
+        "run_id",
+        "commit",
+        "dirty",
+        "date",
+    ]
     rows = []
-    for path, kind, method, seed, task in results.planned():
-        outcome = results.outcome(path)
-        file = outcome.content or {}
+    for planned in results.planned():
+        outcome, file = planned.outcome, planned.outcome.content or {}
         provenance = file.get("provenance", {})
         rows.append(
-            [path, kind, method, results.title(method), seed, task, outcome.status, outcome.reason, file.get("run_id")]
+            [
+                planned.path,
+                planned.kind,
+                planned.method,
+                results.title(planned.method),
+                planned.seed,
+                planned.task,
+            ]
+            + [outcome.status, outcome.reason, file.get("run_id")]
             + [provenance.get(key) for key in ("commit", "dirty", "date")]
             + [file.get(section, {}).get(column) for section, column in keys]
         )

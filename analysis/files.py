@@ -38,5 +38,8 @@ def stage(write: Callable, purpose: str) -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"error: {error.strerror} ({error.filename}); nothing half-written was left behind", file=sys.stderr)
+        print(
+            f"error: {error.strerror} ({error.filename}); nothing half-written was left behind",
+            file=sys.stderr,
+        )
         sys.exit(2)

@@ -52,14 +52,15 @@ class Published:
         entry, unlike = min(zip(known, differing, strict=True), key=lambda pair: bool(pair[1]))
         value = entry["values"][name] * UNITS[entry["unit"]]
         source = f"{entry['source']}: {facts()['sources'][entry['source']]}"
-        published = Cell(mean=value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,))
+        published = Cell(
+            mean=value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,)
+        )
         if ours.mean is None:
             return [published, Cell(), Cell(word="not comparable", notes=("there is no number of ours",))]
-        difference = Cell(mean=ours.mean - value)
         if unlike:
-            return [published, difference, Cell(word="not comparable", notes=("; ".join(unlike),))]
+            return [published, Cell(), Cell(word="not comparable", notes=("; ".join(unlike),))]
         within = abs(ours.mean - value) <= tolerance(self.table, entry["unit"], value)
-        return [published, difference, Cell(word="match" if within else "differs")]
+        return [published, Cell(mean=ours.mean - value), Cell(word="match" if within else "differs")]
 
 
 @cache
@@ -95,7 +96,9 @@ def differences(published: dict, ours: dict) -> list[str]:
         elif ours.get(name) not in allowed:
             here = ours.get(name)
             there = " or ".join(map(str, allowed))
-            unlike.append(f"{name.replace('_', ' ')} {there} there, {'not stated' if here is None else here} here")
+            unlike.append(
+                f"{name.replace('_', ' ')} {there} there, {'not stated' if here is None else here} here"
+            )
     return unlike
 
 

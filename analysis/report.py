@@ -18,11 +18,14 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 def write(results: Results) -> None:
     """Raises InputError where the figures are not there yet."""
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    template = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     page = template.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
         outcomes=outcomes(results),
-        counts=Counter(word for row in outcomes(results) for word, _ in row["states"]).most_common(),
+        planned=[planned.outcome.status for planned in results.planned()],
+        counted=counted,
         tables=[as_html(table) for table in tables(results)],
         figures=figures(results),
         differences=differences(results),
@@ -32,33 +35,47 @@ def write(results: Results) -> None:
 
 
 def outcomes(results: Results) -> list[dict]:
-    """Per method, what became of each planned file: (status, reason), and the files that are there."""
-    rows = {method: {"title": results.title(method), "states": [], "files": []} for method in results.methods}
-    for path, _, method, _, _ in results.planned():
-        outcome = results.outcome(path)
-        rows[method]["states"].append((outcome.status, outcome.reason))
-        if path in results.files:
-            rows[method]["files"].append(path)
+    """Per method, what became of its planned results, and why of those that are not there."""
+    rows = {
+        method: {"title": results.title(method), "words": [], "reasons": []} for method in results.methods
+    }
+    for planned in results.planned():
+        outcome, row = planned.outcome, rows[planned.method]
+        row["words"].append(outcome.status)
+        if outcome.status != "ok" and outcome.reason:
+            row["reasons"].append(f"{outcome.status}: {outcome.reason}")
     for row in rows.values():
-        row["counts"] = Counter(status for status, _ in row["states"]).most_common()
-        failed = ((status, reason) for status, reason in row["states"] if status not in ("ok", "not run") and reason)
-        row["reasons"] = list(dict.fromkeys(f"{status}: {reason}" for status, reason in failed))
+        row["counts"] = counted(row["words"])
+        row["reasons"] = list(dict.fromkeys(row["reasons"]))
     return list(rows.values())
+
+
+def counted(words: list[str]) -> str:
+    """Such as "4 ok, 2 not run": what went well first, then the commonest."""
+    counts = sorted(Counter(words).items(), key=lambda item: (item[0] != "ok", -item[1], item[0]))
+    return ", ".join(f"{number} {word}" for word, number in counts)
 
 
 def as_html(table: Table) -> dict:
     """A table as the template wants it: texts beside the numbers they are sorted by."""
-    rows = [
-        {
-            "title": row.title,
-            "marks": table.marks(row.notes),
-            "cells": [
-                {"text": text, "sort": cell.mean, "bold": cell.bold, "marks": table.marks(cell.notes)}
-                for text, cell in zip(texts, row.cells, strict=True)
-            ],
-        }
-        for row, texts in table.texts()
-    ]
+    rows = []
+    for row, texts in table.texts():
+        cells = []
+        for text, cell, column in zip(texts, row.cells, table.columns, strict=True):
+            number, _, spread = text.partition(" ") if cell.mean is not None else (text, "", "")
+            kind = "number" if cell.mean is not None else "word" if cell.word and column.quantity else "plain"
+            marks = table.marks(cell.notes)
+            cells.append(
+                {
+                    "kind": kind,
+                    "number": number,
+                    "spread": spread,
+                    "sort": cell.mean,
+                    "bold": cell.bold,
+                    "marks": marks,
+                }
+            )
+        rows.append({"title": row.title, "marks": table.marks(row.notes), "cells": cells})
     return {"table": table, "headings": table.headings(), "rows": rows, "footnotes": table.footnotes()}
 
 
@@ -72,8 +89,10 @@ def figures(results: Results) -> list[dict]:
                 image = (captions.parent / f"{figure['name']}.svg").read_bytes()
                 figure["data"] = "data:image/svg+xml;base64," + base64.b64encode(image).decode()
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise InputError(f"{captions} or a figure it names cannot be read ({error}); "
-                         f"run `python -m analysis.figures {results.folder}` first") from None  # fmt: skip
+        raise InputError(
+            f"{captions} or a figure it names cannot be read ({error}); "
+            f"run `python -m analysis.figures {results.folder}` first"
+        ) from None
     return listed
 
 
@@ -84,25 +103,39 @@ def differences(results: Results) -> list[str]:
     said = []
     if model_of(config) is None:
         model = f"from {path}" if path else "made and pre-trained by the pipeline"
-        said.append(f"The model is {model}. No published number is about it, so none stands in the tables: "
-                    "compare the methods with each other, not with the paper.")  # fmt: skip
-    generated = sorted(n for n, s in config.get("data", {}).get("sources", {}).items() if s.get("path") == "generated")
+        said.append(
+            f"The model is {model}. No published number is about it, so none stands in the tables: "
+            "compare the methods with each other, not with the paper."
+        )
+    generated = sorted(
+        n for n, s in config.get("data", {}).get("sources", {}).items() if s.get("path") == "generated"
+    )
     if generated:
-        said.append(f"The data of {', '.join(generated)} come from seeded generators in the shape of the real sets.")
+        said.append(
+            f"The data of {', '.join(generated)} come from seeded generators in the shape of the real sets."
+        )
     if config.get("device") == "cpu":
-        said.append("It ran on a CPU: memory is that of live tensors and of the process, not of a GPU, "
-                    "and times say nothing about one.")  # fmt: skip
+        said.append(
+            "It ran on a CPU: memory is that of live tensors and of the process, not of a GPU, "
+            "and times say nothing about one."
+        )
     judge = (config["tasks"].get("mt_bench") or {}).get("judge")
     if "mt_bench" in config["tasks"] and judge is None:
         said.append("MT-Bench was not scored: the configuration names no judge.")
     elif judge and judge["name"] == "checker":
-        said.append("MT-Bench answers were checked by a program against known answers; the paper's were judged by GPT-4. "
-                    "The two scales have nothing but their ends in common.")  # fmt: skip
-    limits = [f"{task} {settings['limit']}" for task, settings in config["tasks"].items() if settings.get("limit")]
+        said.append(
+            "MT-Bench answers were checked by a program against known answers; the paper's judge is GPT-4. "
+            "The two scales have nothing but their ends in common."
+        )
+    limits = [
+        f"{task} {settings['limit']}" for task, settings in config["tasks"].items() if settings.get("limit")
+    ]
     if limits:
         said.append(f"Only the first questions were asked ({', '.join(limits)}), which widens every error.")
-    said.append(f"Seeds: {', '.join(map(str, config['seeds']))}. The paper's are not known, nor are its number of chunks, "
-                "steps per chunk and learning rates.")  # fmt: skip
+    said.append(
+        f"Seeds: {', '.join(map(str, config['seeds']))}. The paper's are not known, nor its number "
+        "of chunks, steps per chunk or learning rates."
+    )
     said.append("ChunkFT was written from the description of the method; no code of its authors was used.")
     return said
 
@@ -129,7 +162,11 @@ def provenance(results: Results) -> list[tuple[str, list[str]]]:
         ("driver", values(lambda file: file["hardware"].get("driver"))),
         ("data", values(lambda file: file["data"])),
         ("base model", values(lambda file: file["model"])),
-        *((name, found) for name in versions if (found := values(lambda file, name=name: file["versions"].get(name)))),
+        *(
+            (name, found)
+            for name in versions
+            if (found := values(lambda file, name=name: file["versions"].get(name)))
+        ),
     ]
 
 

@@ -20,15 +20,32 @@ from analysis.files import write_file
 COLUMN = 3.35  # inches: a column of a two-column paper
 PARAMETERS = {
     "backend": "Agg",
-    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7,
-    "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
-    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.5, "axes.axisbelow": True,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.3, "lines.markersize": 5,
-    "hatch.linewidth": 0.5, "legend.frameon": False, "legend.handlelength": 2.4,
-    "figure.dpi": 100, "savefig.dpi": 300, "figure.constrained_layout.use": True,
-    "svg.hashsalt": "chunkft", "svg.fonttype": "path",
-}  # fmt: skip
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 5,
+    "hatch.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "chunkft",
+    "svg.fonttype": "path",
+}
 matplotlib.rcParams.update(PARAMETERS)
 
 
@@ -57,8 +74,13 @@ SPARE = [
     Look("#882255", ">", (0, (4, 4))),
     Look("#117733", "X", (0, (1, 1))),
 ]
-# The parts of a bar: light to dark, so that they differ in grey too; the hatch repeats it.
-PARTS = [("#0b3c5d", ""), ("#3f7cac", "////"), ("#95bcdc", ""), ("#dfeaf4", "....")]
+# The parts of a bar, dark to light and hatched in turn, so that they differ in grey too.
+PARTS = [
+    {"color": "#0b3c5d", "edgecolor": "#0b3c5d"},
+    {"color": "#5b93bf", "edgecolor": "#ffffff", "hatch": "////"},
+    {"color": "#a9cbe6", "edgecolor": "#0b3c5d"},
+    {"color": "#ffffff", "edgecolor": "#5b93bf", "hatch": "...."},
+]
 
 
 def looks(results: Results) -> dict[str, Look]:
@@ -75,7 +97,7 @@ def looks(results: Results) -> dict[str, Look]:
 
 
 class Drawing(NamedTuple):
-    """A figure ready to be saved; `figure` is None where there is nothing to draw, and the caption says why."""
+    """A figure ready to be saved; None where there is nothing to draw, and the caption says why."""
 
     name: str
     title: str
@@ -88,9 +110,23 @@ def figure(height: float, **axes) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=(COLUMN, height), **axes)
 
 
+def stacked_bars(axes: Axes, titles: list[str], parts: dict[str, list[float]], label: str) -> None:
+    """A bar per title from top to bottom, each the sum of its parts from left to right."""
+    left = [0.0] * len(titles)
+    for (name, widths), part in zip(parts.items(), PARTS, strict=False):
+        axes.barh(titles, widths, left=left, height=0.68, linewidth=0.5, label=name, **part)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=label, xlim=(0, max(left) * 1.04))
+
+
 def legend(drawing: Figure, axes: Axes, columns: int = 3) -> None:
     """Below the axes, so that it covers no data however many methods there are."""
-    drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, columnspacing=1.2)
+    drawing.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, columnspacing=1.2
+    )
 
 
 def save(drawing: Figure, path: Path) -> None:

@@ -57,7 +57,9 @@ class Table:
 
     def footnotes(self) -> list[str]:
         """Every note once, in reading order; a note's mark is its place here, from 1."""
-        notes = (note for row in self.rows for note in (*row.notes, *(n for cell in row.cells for n in cell.notes)))
+        notes = (
+            note for row in self.rows for note in (*row.notes, *(n for cell in row.cells for n in cell.notes))
+        )
         return list(dict.fromkeys(notes))
 
     def marks(self, notes: tuple[str, ...]) -> str:
@@ -65,8 +67,7 @@ class Table:
         return ",".join(str(footnotes.index(note) + 1) for note in notes)
 
     def headings(self) -> list[str]:
-        units = (self._scale(column) for column in self.columns)
-        return [f"{c.title}, {unit[2]}" if unit else c.title for c, unit in zip(self.columns, units, strict=True)]
+        return [_heading(column, self._scale(column)) for column in self.columns]
 
     def texts(self) -> Iterator[tuple[Row, list[str]]]:
         """Each row with its cells as they are read, without marks or bold."""
@@ -78,11 +79,20 @@ class Table:
     def _scale(self, column: Column) -> tuple | None:
         if column.quantity is None:
             return None
-        group = [i for i, c in enumerate(self.columns) if c is column or (column.group and c.group == column.group)]
+        group = [
+            i for i, c in enumerate(self.columns) if c is column or (column.group and c.group == column.group)
+        ]
         values = (abs(row.cells[i].mean) for row in self.rows for i in group if row.cells[i].mean is not None)
         largest = max(values, default=0)
         scales = SCALES[column.quantity]
         return next((scale for scale in scales if largest >= scale[0]), scales[-1])
+
+
+def _heading(column: Column, scale: tuple | None) -> str:
+    if scale is None:
+        return column.title
+    points = column.signed and column.quantity in ("fraction", "score")
+    return f"{column.title}, {'points' if points else scale[2]}"
 
 
 def _text(cell: Cell, column: Column, scale: tuple | None) -> str:
@@ -168,11 +178,17 @@ def to_latex(table: Table) -> str:
 
 _TEX = str.maketrans(
     {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "±": r"$\pm$", "–": "--", "≤": r"$\leq$", "→": r"$\to$", "\n": " ",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "≤": r"$\leq$",
+        "→": r"$\to$",
+        "\n": " ",
         **{character: "\\" + character for character in "&%$#_{}"},
     }
-)  # fmt: skip
+)
 
 
 def _tex(text: str) -> str:

@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 
 import numpy as np
+from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, looks
 
-AXES = {"step": ("steps", "optimizer steps"), "tokens": ("tokens", "tokens"), "seconds": ("time", "seconds of training")}
+AXES = {
+    "step": ("steps", "optimizer steps"),
+    "tokens": ("tokens", "tokens"),
+    "seconds": ("time", "seconds of training"),
+}
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -22,12 +27,26 @@ def draw(results: Results) -> Iterator[Drawing]:
         for method, columns in curves.items():
             look = looks(results)[method]
             x = columns[key].mean(axis=0)
-            axes.plot(x, columns["loss"].mean(axis=0), color=look.colour, linestyle=look.line, marker=look.marker,
-                      markevery=(0.05, 0.2), markersize=3.5, label=results.title(method))  # fmt: skip
-            axes.fill_between(x, columns["loss"].min(axis=0), columns["loss"].max(axis=0), color=look.colour, alpha=0.15,
-                              linewidth=0)  # fmt: skip
+            axes.plot(
+                x,
+                columns["loss"].mean(axis=0),
+                color=look.colour,
+                linestyle=look.line,
+                marker=look.marker,
+                markevery=(0.05, 0.2),
+                markersize=3.5,
+                label=results.title(method),
+            )
+            axes.fill_between(
+                x,
+                columns["loss"].min(axis=0),
+                columns["loss"].max(axis=0),
+                color=look.colour,
+                alpha=0.15,
+                linewidth=0,
+            )
         axes.set(xlabel=label, ylabel="training loss, nats", xlim=(0, None))
-        axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(drawing, axes)
         caption = "Running mean over a twentieth of the run; line: mean over seeds, band: lowest to highest."
         caption += f" Without a curve: {', '.join(without)}." if without else ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from analysis.collect import Results
-from analysis.style import PARTS, Drawing, figure, legend
+from analysis.style import Drawing, figure, legend, stacked_bars
 from analysis.table import SCALES
 
 NAMES = ("weights", "gradients", "optimizer", "activations")
@@ -13,28 +13,26 @@ def draw(results: Results) -> Iterator[Drawing]:
     outcomes = {method: results.measure(method) for method in results.tuned}
     memory = {m: o.content["memory"] for m, o in outcomes.items() if o.status == "ok"}
     split = {m: parts for m, parts in memory.items() if all(parts[name] is not None for name in NAMES)}
-    without = [f"{results.title(m)} ({outcomes[m].status if m not in memory else 'not told apart'})"
-               for m in results.tuned if m not in split]  # fmt: skip
+    without = [
+        f"{results.title(m)} ({outcomes[m].status if m not in memory else 'not told apart'})"
+        for m in results.tuned
+        if m not in split
+    ]
     if not split:
         yield Drawing("memory", "Memory by part", "Not drawn: no measurement tells the parts apart.", None)
         return
     largest = max(sum(parts[name] for name in NAMES) for parts in split.values())
     _, divisor, unit, _ = next(scale for scale in SCALES["bytes"] if largest >= scale[0])
     drawing, axes = figure(0.9 + 0.27 * len(split))
-    titles = [results.title(method) for method in split]
-    left = [0.0] * len(split)
-    for name, (colour, hatch) in zip(NAMES, PARTS, strict=True):
-        widths = [parts[name] / divisor for parts in split.values()]
-        axes.barh(titles, widths, left=left, height=0.68, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
-                  label=name)  # fmt: skip
-        left = [start + width for start, width in zip(left, widths, strict=True)]
+    stacked_bars(
+        axes,
+        [results.title(method) for method in split],
+        {name: [parts[name] / divisor for parts in split.values()] for name in NAMES},
+        f"memory at the peak, {unit}",
+    )
     weights = min(parts["weights"] for parts in split.values()) / divisor
-    axes.axvline(weights, color="black", linewidth=0.9, linestyle=(0, (4, 2)), label="weights alone")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
-    axes.set(xlabel=f"memory at the peak, {unit}")
+    axes.axvline(weights, color="#D55E00", linewidth=1.1, linestyle=(0, (4, 2)), label="weights alone")
     legend(drawing, axes)
-    caption = "What is alive at the peak of a step. Dashed: the weights alone, which no method goes below."
+    caption = "What is alive at the peak of a step. Dashed: the weights alone."
     caption += f" Without a bar: {', '.join(without)}." if without else ""
     yield Drawing("memory", "Memory by part", caption, drawing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from analysis.cells import listed
 from analysis.collect import UNTUNED, Results
 from analysis.style import Drawing, figure, legend, looks
 from analysis.table import SCALES
@@ -35,14 +36,28 @@ def _drawing(results: Results, name: str, what: str, task: str, setting: tuple |
     for method, (peak, score) in points.items():
         look = looks(results)[method]
         spread = (cells[method].spread or 0) / share
-        axes.errorbar(peak / divisor, score / share, yerr=spread or None, color=look.colour, marker=look.marker,
-                      linestyle="none", elinewidth=0.8, capsize=2, label=results.title(method),
-                      markerfacecolor=look.colour if method in front else "white")  # fmt: skip
+        axes.errorbar(
+            peak / divisor,
+            score / share,
+            yerr=spread or None,
+            color=look.colour,
+            marker=look.marker,
+            linestyle="none",
+            elinewidth=0.8,
+            capsize=2,
+            label=results.title(method),
+            markerfacecolor=look.colour if method in front else "white",
+        )
     untuned = cells.get(UNTUNED)
     if untuned is not None and untuned.mean is not None:
         look = looks(results)[UNTUNED]
-        axes.axhline(untuned.mean / share, color=look.colour, linestyle=look.line, linewidth=1,
-                     label=results.title(UNTUNED))  # fmt: skip
+        axes.axhline(
+            untuned.mean / share,
+            color=look.colour,
+            linestyle=look.line,
+            linewidth=1,
+            label=results.title(UNTUNED),
+        )
     axes.margins(0.12)
     axes.set(xlabel=f"peak memory, {unit}", ylabel=f"{what}, {score_unit}")
     legend(drawing, axes)
@@ -50,19 +65,23 @@ def _drawing(results: Results, name: str, what: str, task: str, setting: tuple |
 
 
 def undominated(points: dict[str, tuple[float, float]]) -> list[str]:
-    """The methods for which no other takes at most as much memory and scores at least as high, one of them better."""
-    return [method for method in points if not any(dominates(points[other], points[method]) for other in points)]
+    """The methods that no other dominates."""
+    return [
+        method for method in points if not any(dominates(points[other], points[method]) for other in points)
+    ]
 
 
 def dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether `one` takes no more memory, scores no lower, and is better in one of the two."""
     return one[0] <= other[0] and one[1] >= other[1] and one != other
 
 
 def _caption(results: Results, points: dict[str, tuple[float, float]], front: list[str]) -> str:
-    caption = f"Up and left is better. Filled and joined: {', '.join(map(results.title, front))}, dominated by none."
+    undominated_titles = listed([results.title(method) for method in front])
+    caption = f"Up and left is better. Filled and joined: {undominated_titles}, dominated by none."
     for method in points:
         above = [results.title(other) for other in points if dominates(points[other], points[method])]
-        caption += f" {results.title(method)} is dominated by {', '.join(above)}." if above else ""
+        caption += f" {results.title(method)} is dominated by {listed(above)}." if above else ""
     without = [results.title(m) for m in results.methods if m not in points and m != UNTUNED]
     caption += f" Without a point: {', '.join(without)}." if without else ""
     return caption + " Bars: standard deviation over seeds."

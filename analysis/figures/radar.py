@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, looks
-from analysis.tables.accuracy import heading, settings_of, setting_of
+from analysis.tables.accuracy import heading, setting_of, settings_of
 
 TASK = "mt_bench"
 FEWEST = 3  # corners below which a radar is a line
@@ -19,7 +19,9 @@ def draw(results: Results) -> Iterator[Drawing]:
     for number, setting in enumerate(settings_of(results, TASK) or [None]):
         name = "radar" + (f"_{number + 1}" if number else "")
         title = f"{heading(results, TASK, setting)} by category"
-        means = {method: mean for method in results.methods if (mean := category_means(results, method, setting))}
+        means = {
+            method: mean for method in results.methods if (mean := category_means(results, method, setting))
+        }
         categories = list(dict.fromkeys(category for mean in means.values() for category in mean))
         if len(categories) < FEWEST:
             yield Drawing(name, title, f"Not drawn: fewer than {FEWEST} categories were scored.", None)
@@ -31,9 +33,17 @@ def draw(results: Results) -> Iterator[Drawing]:
         for method, mean in means.items():
             look = looks(results)[method]
             values = [mean.get(category, np.nan) for category in categories]
-            axes.plot([*angles, angles[0]], [*values, values[0]], color=look.colour, linestyle=look.line,
-                      marker=look.marker, markersize=3.5, label=results.title(method))  # fmt: skip
+            axes.plot(
+                [*angles, angles[0]],
+                [*values, values[0]],
+                color=look.colour,
+                linestyle=look.line,
+                marker=look.marker,
+                markersize=3.5,
+                label=results.title(method),
+            )
         axes.set_xticks(angles, categories)
+        axes.set_rlabel_position(180 / len(categories))
         axes.set_ylim(1, 10)
         axes.set_yticks([2.5, 5, 7.5, 10], ["2.5", "5", "7.5", "10"], color="#555555")
         axes.spines["polar"].set_color("#c8c8c8")

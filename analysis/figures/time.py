@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from analysis.collect import Results
-from analysis.style import PARTS, Drawing, figure, legend
+from analysis.style import Drawing, figure, legend, stacked_bars
 
 PHASES = ("forward", "backward", "update")
 
@@ -18,17 +18,12 @@ def draw(results: Results) -> Iterator[Drawing]:
     small = max(phases["step"] for phases in time.values()) < 1
     divisor, unit = (1e-3, "ms") if small else (1, "s")
     drawing, axes = figure(0.9 + 0.27 * len(time))
-    titles = [results.title(method) for method in time]
-    left = [0.0] * len(time)
-    for name, (colour, hatch) in zip(PHASES, PARTS, strict=False):
-        widths = [(phases[name] or 0) / divisor for phases in time.values()]
-        axes.barh(titles, widths, left=left, height=0.68, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
-                  label=name)  # fmt: skip
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
-    axes.set(xlabel=f"time of a step, {unit}")
+    stacked_bars(
+        axes,
+        [results.title(method) for method in time],
+        {name: [(phases[name] or 0) / divisor for phases in time.values()] for name in PHASES},
+        f"time of a step, {unit}",
+    )
     legend(drawing, axes)
     caption = "Medians over the measured steps."
     fused = [results.title(method) for method, phases in time.items() if phases["update"] is None]

@@ -1,43 +1,46 @@
 """What the tuned models can do: a column per task, and the loss on held-out answers."""
 
-from analysis.cells import BOLD_RULE, cell_over_seeds, place, with_bold
+from analysis.cells import BOLD_RULE, cell_over_seeds, numbers, place, with_bold
 from analysis.collect import Outcome, Results
 from analysis.published import Published
 from analysis.table import Cell, Column, Row, Table
 
 TITLES = {"gsm8k": "GSM8K", "mmlu": "MMLU", "mt_bench": "MT-Bench"}
 GRADED = {"mt_bench"}  # scored 1 to 10; the others are shares of right answers
+CHECKER = "checker"  # scores by a program on a scale of its own: nothing published stands beside them
 SETTINGS = ("metric", "judge", "num_fewshot", "limit", "version")  # scores that differ in one are never mixed
-NO_SCORE = "no judge was named, so nothing was scored"
+UNSCORED = Cell(word="not run", notes=("not run: no judge was named, so nothing was scored",))
 
 
 def table(results: Results) -> Table:
     columns: list[Column] = []
     cells: dict[str, list[Cell]] = {method: [] for method in results.methods}
-    remarks, methods = [], []
+    places, scored_how = [], []
     for task in results.tasks:
         for setting in settings_of(results, task) or [None]:
             column = Column(_key(columns, task), heading(results, task, setting), quantity(task))
             scored = scores(results, task, setting)
             columns.append(column)
-            methods += [f"{column.title}: {describe(setting)}."] if setting else []
-            remarks += place(results, column.title, scored, higher=True)
-            published = Published(results, "accuracy", task)
-            columns += published.columns(column)
+            scored_how += [f"{column.title}: {describe(setting)}."] if setting else []
+            places.append(place(results, column.title, scored, higher=True))
             conditions = dict(zip(SETTINGS, setting, strict=True)) if setting else {}
+            published = Published(results, "accuracy", task) if conditions.get("judge") != CHECKER else None
+            columns += published.columns(column) if published else []
             for method in results.methods:
-                cells[method] += [scored[method], *published.cells(method, scored[method], conditions)]
+                beside = published.cells(method, scored[method], conditions) if published else []
+                cells[method] += [scored[method], *beside]
     columns.append(Column("validation_loss", "held-out loss", "loss"))
     for method in results.methods:
         runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
-        cells[method].append(cell_over_seeds(runs, _validation_loss, "nothing was trained"))
-    rows = [Row(method, results.title(method), cells[method], tuple(results.notes(method))) for method in cells]
-    caption = " ".join([*methods, "Held-out loss is the mean over answer tokens of rows kept from training."])
-    return Table("accuracy", "Accuracy", caption, columns, rows, [*remarks, BOLD_RULE])
-
-
-def _validation_loss(run: dict) -> float | None:
-    return run["training"]["validation_loss"] if "training" in run else None
+        losses = numbers(runs, lambda run: run.get("training", {}).get("validation_loss"))
+        cells[method].append(cell_over_seeds(runs, losses, Cell(notes=("nothing was trained",))))
+    rows = [
+        Row(method, results.title(method), cells[method], tuple(results.notes(method))) for method in cells
+    ]
+    caption = " ".join(
+        [*scored_how, "Held-out loss is the mean over answer tokens of rows kept from training."]
+    )
+    return Table("accuracy", "Accuracy", caption, columns, rows, [" ".join(places), BOLD_RULE])
 
 
 def quantity(task: str) -> str:
@@ -50,7 +53,7 @@ def settings_of(results: Results, task: str) -> list[tuple]:
     for method in results.methods:
         for seed in results.seeds(method):
             outcome = results.evaluation(method, seed, task)
-            if outcome.status == "ok" and outcome.content["evaluation"]["score"] is not None:
+            if score_of(outcome) is not None:
                 ways[setting_of(outcome)] = None
     return list(ways)
 
@@ -59,17 +62,18 @@ def scores(results: Results, task: str, setting: tuple | None) -> dict[str, Cell
     """Each method's score over seeds, from the evaluations that were scored as `setting` says."""
     cells, samples = {}, {}
     for method in results.methods:
-        outcomes = {}
-        for seed in results.seeds(method):
-            outcome = results.evaluation(method, seed, task)
-            if outcome.status == "ok" and outcome.content["evaluation"]["score"] is not None:
-                if setting_of(outcome) != setting:
-                    outcome = Outcome("not run", f"scored otherwise: {describe(setting_of(outcome))}")
-            outcomes[seed] = outcome
-        cells[method] = cell_over_seeds(outcomes, lambda file: file["evaluation"]["score"], NO_SCORE)
-        samples[method] = {s: o.content["evaluation"]["score"] for s, o in outcomes.items() if o.status == "ok"}
-        samples[method] = {seed: score for seed, score in samples[method].items() if score is not None}
+        outcomes = {seed: results.evaluation(method, seed, task) for seed in results.seeds(method)}
+        for seed, outcome in outcomes.items():
+            if score_of(outcome) is not None and setting_of(outcome) != setting:
+                why = f"scored otherwise: {describe(setting_of(outcome))}"
+                outcomes[seed] = Outcome("not run", why)
+        samples[method] = numbers(outcomes, lambda file: file["evaluation"]["score"])
+        cells[method] = cell_over_seeds(outcomes, samples[method], UNSCORED)
     return with_bold(cells, samples, higher=True)
+
+
+def score_of(outcome: Outcome) -> float | None:
+    return outcome.content["evaluation"]["score"] if outcome.status == "ok" and outcome.content else None
 
 
 def setting_of(outcome: Outcome) -> tuple:
@@ -77,24 +81,31 @@ def setting_of(outcome: Outcome) -> tuple:
 
 
 def heading(results: Results, task: str, setting: tuple | None) -> str:
-    """The task's title, with who scored it where that is not its own answer key, and what tells two ways apart."""
+    """The task's title, with its judge where it has one, and with what tells several ways apart."""
     title = TITLES.get(task, task)
     if setting is None:
         return title
     judge = setting[SETTINGS.index("judge")]
     if judge is not None:
-        title += " (checker)" if judge == "checker" else f" (judge {judge})"
+        title += " (checker)" if judge == CHECKER else f" (judge {judge})"
     others = [way for way in settings_of(results, task) if way != setting and way[1] == setting[1]]
     told = [i for i in range(len(SETTINGS)) if any(way[i] != setting[i] for way in others)]
     return title + "".join(f", {named(SETTINGS[i], setting[i])}" for i in told)
 
 
 def describe(setting: tuple) -> str:
-    return ", ".join(named(key, value) for key, value in zip(SETTINGS, setting, strict=True) if value is not None)
+    return ", ".join(
+        named(key, value) for key, value in zip(SETTINGS, setting, strict=True) if value is not None
+    )
 
 
 def named(setting: str, value: object) -> str:
-    words = {"judge": "judged by {}", "num_fewshot": "{}-shot", "limit": "the first {} questions", "version": "version {}"}
+    words = {
+        "judge": "judged by {}",
+        "num_fewshot": "{}-shot",
+        "limit": "the first {} questions",
+        "version": "task version {}",
+    }
     return words.get(setting, "{}").format(value)
 
 

@@ -23,5 +23,9 @@ def table(results: Results) -> Table:
         batch = (outcomes[method].content or {}).get("batch", {})
         beside = published.cells(method, peaks[method], batch)
         rows.append(Row(method, results.title(method), cells[method] + beside, tuple(results.notes(method))))
-    caption = f"{conditions(results)} The parts are those alive at the peak; process is the peak resident set."
-    return Table("memory", "Memory", caption, columns, rows, place(results, "peak memory", peaks, higher=False))
+    caption = (
+        f"{conditions(results)} The parts are those alive at the peak; process is the peak resident set."
+    )
+    return Table(
+        "memory", "Memory", caption, columns, rows, [place(results, "peak memory", peaks, higher=False)]
+    )

@@ -1,9 +1,9 @@
 """Time of a training step by phase, tokens a second, and seconds of the whole training."""
 
-from analysis.cells import BOLD_RULE, cell_of, cell_over_seeds, conditions, place, with_bold
+from analysis.cells import BOLD_RULE, cell_of, cell_over_seeds, conditions, numbers, place, with_bold
 from analysis.collect import Results
 from analysis.published import Published
-from analysis.table import Column, Row, Table
+from analysis.table import Cell, Column, Row, Table
 
 PHASES = ("forward", "backward", "update", "step")
 
@@ -20,8 +20,8 @@ def table(results: Results) -> Table:
         fused = "update: done inside backward"
         steps[method] = [cell_of(measured, "time", key, fused) for key in (*PHASES, "tokens_per_second")]
         runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
-        training[method] = cell_over_seeds(runs, _seconds, "nothing was trained")
-        samples[method] = {s: run.content["training"]["seconds"] for s, run in runs.items() if run.status == "ok"}
+        samples[method] = numbers(runs, lambda run: run.get("training", {}).get("seconds"))
+        training[method] = cell_over_seeds(runs, samples[method], Cell(notes=("nothing was trained",)))
     training = with_bold(training, samples, higher=False)
     published = Published(results, "time", "training")
     columns += published.columns(columns[-1])
@@ -34,12 +34,12 @@ def table(results: Results) -> Table:
         )
         for method in results.tuned
     ]
-    caption = f"{conditions(results)} Medians over the measured steps; training counts its own steps alone, (n seeds)."
+    caption = (
+        f"{conditions(results)} Medians over the measured steps; training is the steps of whole runs, (n)."
+    )
     by_step = {method: cells[PHASES.index("step")] for method, cells in steps.items()}
-    remarks = place(results, "time of a step", by_step, higher=False)
-    remarks += place(results, "training time", training, higher=False) + [BOLD_RULE]
-    return Table("time", "Time", caption, columns, rows, remarks)
-
-
-def _seconds(run: dict) -> float | None:
-    return run["training"]["seconds"] if "training" in run else None
+    places = [
+        place(results, what, cells, higher=False)
+        for what, cells in (("time of a step", by_step), ("training time", training))
+    ]
+    return Table("time", "Time", caption, columns, rows, [" ".join(places), BOLD_RULE])

@@ -5,16 +5,37 @@ import random
 from pathlib import Path
 
 CATEGORIES = ("repeat", "copy", "reverse", "first", "last", "append")
-TITLES = {"none": "No tuning", "full": "Full fine-tuning", "lora": "LoRA", "galore": "GaLore", "lomo": "LOMO",
-          "chunkft": "ChunkFT", "badam": "BAdam"}  # fmt: skip
+TITLES = {
+    "none": "No tuning",
+    "full": "Full fine-tuning",
+    "lora": "LoRA",
+    "galore": "GaLore",
+    "lomo": "LOMO",
+    "chunkft": "ChunkFT",
+    "badam": "BAdam",
+}
 SCORES = {"none": 0.1, "full": 0.8, "lora": 0.7, "galore": 0.6, "lomo": 0.5, "chunkft": 0.65, "badam": 0.6}
-MEMORY = {"full": (4, 4, 8, 6), "lora": (4.2, 0.2, 0.4, 6), "galore": (4, 4, 2, 6), "lomo": (4, 0.3, 0, 6),
-          "chunkft": (4, 0.5, 1, 3), "badam": (4, 1, 2, 4)}  # fmt: skip
-TIME = {"full": (10, 20, 5), "lora": (11, 15, 1), "galore": (10, 20, 30), "lomo": (10, 24, None), "chunkft": (10, 9, 2),
-        "badam": (10, 12, 3)}  # fmt: skip
+MEMORY = {
+    "full": (4, 4, 8, 6),
+    "lora": (4.2, 0.2, 0.4, 6),
+    "galore": (4, 4, 2, 6),
+    "lomo": (4, 0.3, 0, 6),
+    "chunkft": (4, 0.5, 1, 3),
+    "badam": (4, 1, 2, 4),
+}
+TIME = {
+    "full": (10, 20, 5),
+    "lora": (11, 15, 1),
+    "galore": (10, 20, 30),
+    "lomo": (10, 24, None),
+    "chunkft": (10, 9, 2),
+    "badam": (10, 12, 3),
+}
 
 
-def config(name: str = "synthetic", methods=tuple(TITLES)[:-1], seeds=(0, 1), model: str | None = None) -> dict:
+def config(
+    name: str = "synthetic", methods=tuple(TITLES)[:-1], seeds=(0, 1), model: str | None = None
+) -> dict:
     return {
         "name": name,
         "seeds": list(seeds),
@@ -22,13 +43,25 @@ def config(name: str = "synthetic", methods=tuple(TITLES)[:-1], seeds=(0, 1), mo
         "model": {"path": model, "precision": "float32"},
         "data": {"sources": {task: {"path": "generated"} for task in ("gsm8k", "mmlu", "mt_bench")}},
         "train": {"steps": 100, "epochs": None, "data": {"gsm8k": 100}},
-        "tasks": {"gsm8k": {"limit": None}, "mmlu": {"limit": None}, "mt_bench": {"judge": {"name": "checker"}}},
+        "tasks": {
+            "gsm8k": {"limit": None},
+            "mmlu": {"limit": None},
+            "mt_bench": {"judge": {"name": "checker"}},
+        },
         "methods": {method: {"method": method, "lr": 0.001} for method in methods},
         "measure": {"steps": 10},
     }
 
 
-def result(settings: dict, kind: str, method: str, seed: int | None, status: str = "ok", reason: str | None = None, **parts):
+def result(
+    settings: dict,
+    kind: str,
+    method: str,
+    seed: int | None,
+    status: str = "ok",
+    reason: str | None = None,
+    **parts,
+):
     return {
         "schema": 1,
         "kind": kind,
@@ -67,9 +100,17 @@ def training(method: str, seed: int, steps: int) -> dict:
         "loss": loss,
         "lr": [0.001] * steps,
     }
-    return {"steps": steps, "samples": steps * 16, "tokens": steps * 2000, "seconds": curve["seconds"][-1] + seed / 64,
-            "parameters": 900_000, "trainable": 900_000, "final_loss": loss[-1], "validation_loss": floor + seed / 64,
-            "curve": curve}  # fmt: skip
+    return {
+        "steps": steps,
+        "samples": steps * 16,
+        "tokens": steps * 2000,
+        "seconds": curve["seconds"][-1] + seed / 64,
+        "parameters": 900_000,
+        "trainable": 900_000,
+        "final_loss": loss[-1],
+        "validation_loss": floor + seed / 64,
+        "curve": curve,
+    }
 
 
 def evaluation(method: str, seed: int, task: str, judge: str | None = "checker") -> dict:
@@ -82,9 +123,20 @@ def evaluation(method: str, seed: int, task: str, judge: str | None = "checker")
         scores = {category: min(10, max(1, score + rng.uniform(-1.5, 1.5))) for category in CATEGORIES}
         scores |= {"turn 1": score, "turn 2": score}
     metric = "score" if graded else "exact_match,flexible-extract"
-    return {"task": task, "metric": metric, "score": score if not graded or judge else None, "stderr": 0.01, "n": 200,
-            "scores": scores, "judge": judge if graded else None, "version": 3, "num_fewshot": None if graded else 0,
-            "limit": None, "batch_size": 64, "seconds": 3.5}  # fmt: skip
+    return {
+        "task": task,
+        "metric": metric,
+        "score": score if not graded or judge else None,
+        "stderr": 0.01,
+        "n": 200,
+        "scores": scores,
+        "judge": judge if graded else None,
+        "version": 3,
+        "num_fewshot": None if graded else 0,
+        "limit": None,
+        "batch_size": 64,
+        "seconds": 3.5,
+    }
 
 
 def measurement(method: str) -> dict:
@@ -92,10 +144,23 @@ def measurement(method: str) -> dict:
     forward, backward, update = TIME[method]
     step = (forward + backward + (update or 0)) / 1000
     memory = dict(zip(("weights", "gradients", "optimizer", "activations"), parts, strict=True))
-    memory |= {"device": "cpu", "peak": sum(parts), "reserved": None, "after_load": parts[0], "process": 400 * 2**20}
-    time = {"steps": 10, "step": step, "step_min": step * 0.9, "step_max": step * 1.2, "forward": forward / 1000,
-            "backward": backward / 1000, "update": None if update is None else update / 1000,
-            "tokens_per_second": 2000 / step}  # fmt: skip
+    memory |= {
+        "device": "cpu",
+        "peak": sum(parts),
+        "reserved": None,
+        "after_load": parts[0],
+        "process": 400 * 2**20,
+    }
+    time = {
+        "steps": 10,
+        "step": step,
+        "step_min": step * 0.9,
+        "step_max": step * 1.2,
+        "forward": forward / 1000,
+        "backward": backward / 1000,
+        "update": None if update is None else update / 1000,
+        "tokens_per_second": 2000 / step,
+    }
     batch = {"batch_size": 16, "length": 128, "precision": "float32", "checkpointing": False}
     return {"memory": memory, "time": time, "batch": batch}
 
@@ -111,10 +176,17 @@ def tree(root: Path, settings: dict) -> Path:
     write(folder / "config.json", settings)
     for method in settings["methods"]:
         if method != "none":
-            write(folder / f"runs/{method}/measure.json", result(settings, "measure", method, None, **measurement(method)))
+            write(
+                folder / f"runs/{method}/measure.json",
+                result(settings, "measure", method, None, **measurement(method)),
+            )
         for seed in [0] if method == "none" else settings["seeds"]:
             run = folder / f"runs/{method}/seed-{seed}"
-            trained = {} if method == "none" else {"training": training(method, seed, settings["train"]["steps"])}
+            trained = (
+                {"model_path": "base/model"}
+                if method == "none"
+                else {"training": training(method, seed, settings["train"]["steps"])}
+            )
             write(run / "train.json", result(settings, "train", method, seed, **trained))
             for task in settings["tasks"]:
                 found = {"evaluation": evaluation(method, seed, task)}
@@ -123,11 +195,13 @@ def tree(root: Path, settings: dict) -> Path:
 
 
 def fail(folder: Path, settings: dict, method: str, status: str, reason: str, seeds=None) -> None:
-    """The method's runs (all, or those of `seeds`) end with `status`; evaluations of failed runs are never made."""
+    """The method's runs (all, or those of `seeds`) end with `status`, and are never evaluated."""
     for seed in settings["seeds"] if seeds is None else seeds:
         run = folder / f"runs/{method}/seed-{seed}"
         write(run / "train.json", result(settings, "train", method, seed, status, reason))
         for file in (run / "eval").glob("*.json"):
             file.unlink()
     if seeds is None:
-        write(folder / f"runs/{method}/measure.json", result(settings, "measure", method, None, status, reason))
+        write(
+            folder / f"runs/{method}/measure.json", result(settings, "measure", method, None, status, reason)
+        )
