@@ -1,0 +1,87 @@
+"""A language model behind an OpenAI-compatible address, asked with retries and within a budget."""
+
+import os
+import threading
+
+import openai
+
+from workflow.steps.files import InputError
+
+CHARACTERS_PER_TOKEN = 4  # of English, about; the endpoint's own count replaces it once a call is answered
+KEPT = "then start again: finished judgements are kept"
+
+
+class Endpoint:
+    """`ask` may be called from several threads.
+
+    `settings`: name, base_url (null: OpenAI's), api_key_env (null: no key), timeout in
+    seconds, retries, price (US dollars per million tokens, `input` and `output`; or
+    null), max_cost in US dollars (or null).  Raises InputError where the key is missing.
+    """
+
+    def __init__(self, settings: dict) -> None:
+        variable = settings["api_key_env"]
+        if variable is not None and not os.environ.get(variable):
+            raise InputError(f"judge.api_key_env: the environment variable {variable} is not set")
+        self.settings = settings
+        self.client = openai.OpenAI(
+            api_key=os.environ[variable] if variable else "none",
+            base_url=settings["base_url"],
+            timeout=settings["timeout"],
+            max_retries=settings["retries"],  # on 408, 409, 429, 5xx and time-outs, with exponential back-off
+        )
+        self.address = str(self.client.base_url)
+        self.spent = 0.0  # US dollars; calls under way count with the most they can cost
+        self._lock = threading.Lock()
+
+    def ask(self, messages: list[dict], temperature: float, max_tokens: int) -> str:
+        """The model's reply.  Raises InputError, one sentence, where there is none or no money left."""
+        most = self.cost(tokens(messages), max_tokens)
+        self._reserve(most)
+        try:
+            answer = self.client.chat.completions.create(
+                model=self.settings["name"], messages=messages, temperature=temperature, max_tokens=max_tokens
+            )
+        except openai.OpenAIError as error:
+            raise InputError(f"judge {self.settings['name']!r}: {self._explained(error)}") from error
+        if answer.usage is not None:
+            with self._lock:
+                self.spent += self.cost(answer.usage.prompt_tokens, answer.usage.completion_tokens) - most
+        return answer.choices[0].message.content or ""
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """US dollars; 0 where the config gives no price."""
+        price = self.settings["price"] or {"input": 0.0, "output": 0.0}
+        return (tokens_in * price["input"] + tokens_out * price["output"]) / 1e6
+
+    def _reserve(self, amount: float) -> None:
+        limit = self.settings["max_cost"]
+        with self._lock:
+            if limit is not None and self.spent + amount > limit:
+                raise InputError(
+                    f"judge.max_cost: ${self.spent:.2f} of ${limit:.2f} is spent or under way, and the next "
+                    f"call could pass the limit; raise it, {KEPT}"
+                )
+            self.spent += amount
+
+    def _explained(self, error: openai.OpenAIError) -> str:
+        where, settings = self.address, self.settings
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                key = f"the key in {settings['api_key_env']}"
+                return f"{where} refused {key} ({error.status_code}); set a valid one"
+            case openai.NotFoundError():
+                return f"{where} knows no such model or address (404); correct judge.name or judge.base_url"
+            case openai.RateLimitError() | openai.InternalServerError():
+                tries = f"after {settings['retries']} retries"
+                return f"{where} still answers {error.status_code} {tries}; wait, {KEPT}"
+            case openai.APITimeoutError():
+                return f"{where} does not answer in {settings['timeout']} s; raise judge.timeout, {KEPT}"
+            case openai.APIConnectionError():
+                return f"{where} cannot be reached; see that it is up, {KEPT}"
+        return f"{where} refused the call ({str(error).partition(chr(10))[0]})"
+
+
+def tokens(messages: list[dict]) -> int:
+    """About how many tokens the messages have."""
+    return sum(len(message["content"]) for message in messages) // CHARACTERS_PER_TOKEN
