@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from analysis.collect import UNTUNED, Outcome, Results
+from analysis.collect import Outcome, Results
 from analysis.seeds import FEWEST, mean_and_spread, significant_best
 from analysis.table import Cell
 
@@ -49,15 +49,17 @@ def cell_over_seeds(outcomes: dict[int, Outcome], found: dict[int, float], absen
     return Cell(mean, spread, len(found), notes=notes)
 
 
-def with_bold(cells: dict[str, Cell], samples: dict[str, dict[int, float]], higher: bool) -> dict[str, Cell]:
+def with_bold(
+    results: Results, cells: dict[str, Cell], samples: dict[str, dict[int, float]], higher: bool
+) -> dict[str, Cell]:
     """`cells` by method with the best in bold, where a paired test over seeds says it is the best."""
-    best = significant_best({m: s for m, s in samples.items() if s and m != UNTUNED}, higher)
+    best = significant_best({method: samples[method] for method in results.tuned if samples[method]}, higher)
     return {method: replace(cell, bold=method == best) for method, cell in cells.items()}
 
 
 def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> str:
     """A sentence per ChunkFT entry: its place by `what` among the tuned methods that have a number."""
-    ranked = {m: c.mean for m, c in cells.items() if c.mean is not None and m != UNTUNED}
+    ranked = {m: mean for m in results.tuned if (mean := cells[m].mean) is not None}
     sentences = []
     for method in results.tuned:
         if results.adapter(method) != SUBJECT:

@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from analysis.files import ROOT, InputError, stage, write_file
 SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
 PATTERNS = ("runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json", "runs/*/measure.json")
 SECTIONS = ("training", "evaluation", "memory", "time", "batch")
-UNTUNED = "none"  # the base model as it is: nothing depends on a seed, so it has seed 0 only
+UNTUNED = "none"  # the file in baselines/ that trains nothing: no seed matters, so it has seed 0 only
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,16 @@ class Results:
         return list(self.config["tasks"])
 
     def seeds(self, method: str) -> list[int]:
-        return [0] if method == UNTUNED else self.config["seeds"]
+        return [0] if adapter(self.config, method) == UNTUNED else self.config["seeds"]
 
     def adapter(self, method: str) -> str:
         """The file in `baselines/` behind a method: several entries may try one method's settings."""
-        return self.config["methods"][method].get("method", method)
+        return adapter(self.config, method)
 
     @property
     def tuned(self) -> list[str]:
-        return [method for method in self.methods if method != UNTUNED]
+        """The methods that train something."""
+        return [method for method in self.methods if self.adapter(method) != UNTUNED]
 
     def title(self, method: str) -> str:
         """The method's name in tables; entries that share it are told apart by their names in the config."""
@@ -107,9 +108,7 @@ class Results:
     def planned(self) -> Iterator[Planned]:
         """Every result the configuration asks for, and what became of it."""
         for method in self.methods:
-            if (
-                method != UNTUNED or measure_path(method) in self.files
-            ):  # without training there is no step to measure
+            if method in self.tuned or measure_path(method) in self.files:  # no training, no step
                 yield Planned(measure_path(method), "measure", method, None, None, self.measure(method))
             for seed in self.seeds(method):
                 yield Planned(train_path(method, seed), "train", method, seed, None, self.train(method, seed))
@@ -124,6 +123,10 @@ class Results:
         if path in self.left_out:
             return Outcome("left out", f"{path}: {self.left_out[path]}")
         return Outcome("not run", None)
+
+
+def adapter(config: dict, method: str) -> str:
+    return config["methods"][method].get("method", method)
 
 
 def train_path(method: str, seed: int) -> str:
@@ -214,8 +217,8 @@ def _check(content: dict, name: str, config: dict) -> None:
     home = _home(content, name)
     if home != name:
         raise ValueError(f"it is a copy: its content belongs in {home}")
-    seeds = (None, 0) if content["method"] == UNTUNED else (None, *config["seeds"])
-    if content["seed"] not in seeds:
+    seeds = [0] if adapter(config, content["method"]) == UNTUNED else config["seeds"]
+    if content["kind"] != "measure" and content["seed"] not in seeds:
         raise ValueError(f"its seed {content['seed']} is not in config.json")
     if content["kind"] == "evaluate" and Path(name).stem not in config["tasks"]:
         raise ValueError(f"its task {Path(name).stem} is not in config.json")
@@ -281,44 +284,23 @@ def _columns(section: str) -> list[str]:
 
 
 def write(results: Results) -> None:
-    """`results.csv`: a row per planned or present file; `left_out.csv`: file and reason."""
+    """`results.csv`: a row per planned result, run or not; `left_out.csv`: file and reason."""
     keys = [(section, column) for section in SECTIONS for column in _columns(section)]
-    header = [
-        "file",
-        "kind",
-        "method",
-        "title",
-        "seed",
-        "task",
-        "status",
-        "reason",
-        "run_id",
-        "commit",
-        "dirty",
-        "date",
-    ]
+    origin = ("commit", "dirty", "date")
+    header = ["file", "kind", "method", "title", "seed", "task", "status", "reason", "run_id", *origin]
     rows = []
     for planned in results.planned():
         outcome, file = planned.outcome, planned.outcome.content or {}
         provenance = file.get("provenance", {})
-        rows.append(
-            [
-                planned.path,
-                planned.kind,
-                planned.method,
-                results.title(planned.method),
-                planned.seed,
-                planned.task,
-            ]
-            + [outcome.status, outcome.reason, file.get("run_id")]
-            + [provenance.get(key) for key in ("commit", "dirty", "date")]
-            + [file.get(section, {}).get(column) for section, column in keys]
-        )
+        row = [planned.path, planned.kind, planned.method, results.title(planned.method), planned.seed]
+        row += [planned.task, outcome.status, outcome.reason, file.get("run_id")]
+        row += [provenance.get(key) for key in origin]
+        rows.append(row + [file.get(section, {}).get(column) for section, column in keys])
     write_file(results.folder / "results.csv", _csv(header + [".".join(key) for key in keys], rows))
     write_file(results.folder / "left_out.csv", _csv(["file", "why"], results.left_out.items()))
 
 
-def _csv(header: list[str], rows) -> str:
+def _csv(header: list[str], rows: Iterable) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

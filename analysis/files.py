@@ -26,7 +26,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def stage(write: Callable, purpose: str) -> None:
     """Runs `write` on the results of the folder named on the command line; bad input exits with status 2."""
-    from analysis.collect import read
+    from analysis.collect import read  # which imports this module
 
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("folder", type=Path, help="an experiment's folder, such as results/mini")

@@ -183,8 +183,6 @@ _TEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
         "–": "--",
-        "≤": r"$\leq$",
-        "→": r"$\to$",
         "\n": " ",
         **{character: "\\" + character for character in "&%$#_{}"},
     }

@@ -56,7 +56,8 @@ def draw(results: Results) -> Iterator[Drawing]:
 def smoothed(results: Results, method: str) -> dict[str, np.ndarray] | None:
     """Each column of a method's curves, (seeds, points); cut to the shortest seed; None without a curve."""
     outcomes = [results.train(method, seed) for seed in results.seeds(method)]
-    curves = [outcome.content["training"]["curve"] for outcome in outcomes if outcome.status == "ok"]
+    trained = [outcome.content.get("training") for outcome in outcomes if outcome.status == "ok"]
+    curves = [training["curve"] for training in trained if training]
     points = min((len(curve["loss"]) for curve in curves), default=0)
     if points == 0:
         return None

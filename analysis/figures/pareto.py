@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from analysis.cells import listed
-from analysis.collect import UNTUNED, Results
+from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, looks
 from analysis.table import SCALES
 from analysis.tables.accuracy import heading, quantity, scores, settings_of
@@ -19,14 +19,14 @@ def draw(results: Results) -> Iterator[Drawing]:
 def _drawing(results: Results, name: str, what: str, task: str, setting: tuple | None) -> Drawing:
     cells = scores(results, task, setting)
     points = {}
-    for method in results.methods:
+    for method in results.tuned:
         measured = results.measure(method)
         peak = measured.content["memory"]["peak"] if measured.status == "ok" else None
-        if method != UNTUNED and peak is not None and cells[method].mean is not None:
+        if peak is not None and cells[method].mean is not None:
             points[method] = (peak, cells[method].mean)
-    title = f"{what} against memory"
+    against = f"{what} against memory"
     if not points:
-        return Drawing(name, title, "Not drawn: no method has both a score and a measured peak.", None)
+        return Drawing(name, against, "Not drawn: no method has both a score and a measured peak.", None)
     _, divisor, unit, _ = next(s for s in SCALES["bytes"] if max(p for p, _ in points.values()) >= s[0])
     _, share, score_unit, _ = SCALES[quantity(task)][0]
     drawing, axes = figure(2.7)
@@ -48,20 +48,14 @@ def _drawing(results: Results, name: str, what: str, task: str, setting: tuple |
             label=results.title(method),
             markerfacecolor=look.colour if method in front else "white",
         )
-    untuned = cells.get(UNTUNED)
-    if untuned is not None and untuned.mean is not None:
-        look = looks(results)[UNTUNED]
-        axes.axhline(
-            untuned.mean / share,
-            color=look.colour,
-            linestyle=look.line,
-            linewidth=1,
-            label=results.title(UNTUNED),
-        )
+    for method in results.methods:
+        if method not in results.tuned and (score := cells[method].mean) is not None:
+            look, title = looks(results)[method], results.title(method)
+            axes.axhline(score / share, color=look.colour, linestyle=look.line, linewidth=1, label=title)
     axes.margins(0.12)
     axes.set(xlabel=f"peak memory, {unit}", ylabel=f"{what}, {score_unit}")
     legend(drawing, axes)
-    return Drawing(name, title, _caption(results, points, front), drawing)
+    return Drawing(name, against, _caption(results, points, front), drawing)
 
 
 def undominated(points: dict[str, tuple[float, float]]) -> list[str]:
@@ -82,6 +76,6 @@ def _caption(results: Results, points: dict[str, tuple[float, float]], front: li
     for method in points:
         above = [results.title(other) for other in points if dominates(points[other], points[method])]
         caption += f" {results.title(method)} is dominated by {listed(above)}." if above else ""
-    without = [results.title(m) for m in results.methods if m not in points and m != UNTUNED]
+    without = [results.title(m) for m in results.tuned if m not in points]
     caption += f" Without a point: {', '.join(without)}." if without else ""
     return caption + " Bars: standard deviation over seeds."

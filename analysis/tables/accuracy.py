@@ -9,6 +9,7 @@ TITLES = {"gsm8k": "GSM8K", "mmlu": "MMLU", "mt_bench": "MT-Bench"}
 GRADED = {"mt_bench"}  # scored 1 to 10; the others are shares of right answers
 CHECKER = "checker"  # scores by a program on a scale of its own: nothing published stands beside them
 SETTINGS = ("metric", "judge", "num_fewshot", "limit", "version")  # scores that differ in one are never mixed
+JUDGE = SETTINGS.index("judge")
 UNSCORED = Cell(word="not run", notes=("not run: no judge was named, so nothing was scored",))
 
 
@@ -69,7 +70,7 @@ def scores(results: Results, task: str, setting: tuple | None) -> dict[str, Cell
                 outcomes[seed] = Outcome("not run", why)
         samples[method] = numbers(outcomes, lambda file: file["evaluation"]["score"])
         cells[method] = cell_over_seeds(outcomes, samples[method], UNSCORED)
-    return with_bold(cells, samples, higher=True)
+    return with_bold(results, cells, samples, higher=True)
 
 
 def score_of(outcome: Outcome) -> float | None:
@@ -85,10 +86,10 @@ def heading(results: Results, task: str, setting: tuple | None) -> str:
     title = TITLES.get(task, task)
     if setting is None:
         return title
-    judge = setting[SETTINGS.index("judge")]
+    judge = setting[JUDGE]
     if judge is not None:
         title += " (checker)" if judge == CHECKER else f" (judge {judge})"
-    others = [way for way in settings_of(results, task) if way != setting and way[1] == setting[1]]
+    others = [way for way in settings_of(results, task) if way != setting and way[JUDGE] == judge]
     told = [i for i in range(len(SETTINGS)) if any(way[i] != setting[i] for way in others)]
     return title + "".join(f", {named(SETTINGS[i], setting[i])}" for i in told)
 

@@ -22,7 +22,7 @@ def table(results: Results) -> Table:
         runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
         samples[method] = numbers(runs, lambda run: run.get("training", {}).get("seconds"))
         training[method] = cell_over_seeds(runs, samples[method], Cell(notes=("nothing was trained",)))
-    training = with_bold(training, samples, higher=False)
+    training = with_bold(results, training, samples, higher=False)
     published = Published(results, "time", "training")
     columns += published.columns(columns[-1])
     rows = [

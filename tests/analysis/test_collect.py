@@ -157,6 +157,18 @@ def test_no_tuning_has_one_seed_and_no_measurement(folder: Path) -> None:
     assert {p.kind for p in planned} == {"train", "evaluate"}
 
 
+def test_no_tuning_may_have_another_name_and_a_refused_measurement(folder: Path, settings: dict) -> None:
+    settings["methods"] = {"base": {"method": "none"}}
+    synthetic.write(folder / "config.json", settings)
+    refused = synthetic.result(
+        settings | {"methods": {"none": {}}}, "measure", "none", None, "not supported", "x"
+    )
+    synthetic.write(folder / "runs/base/measure.json", refused | {"method": "base"})
+    results = collect.read(folder)
+    assert results.tuned == [] and results.seeds("base") == [0]
+    assert {planned.outcome.status for planned in results.planned()} == {"not supported", "not run"}
+
+
 def test_two_entries_of_one_method_are_told_apart(folder: Path, settings: dict) -> None:
     settings["methods"]["chunkft-k8"] = {"method": "chunkft", "lr": 0.002}
     synthetic.write(folder / "config.json", settings)
