@@ -46,7 +46,8 @@ def draw(results: Results) -> Iterator[Drawing]:
                 linewidth=0,
             )
         axes.set(xlabel=label, ylabel="training loss, nats", xlim=(0, None))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if key != "seconds":  # half a second is not 500m
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(drawing, axes)
         caption = "Running mean over a twentieth of the run; line: mean over seeds, band: lowest to highest."
         caption += f" Without a curve: {', '.join(without)}." if without else ""
