@@ -142,7 +142,7 @@ class ChunkFT(torch.optim.Optimizer):
         matrices = [n for n, p in named.items() if n in self._sites.uncuttable and p.dim() > 1]
         if matrices:
             warnings.warn(
-                f"{len(matrices)} tensors are trained whole, since what their modules do with them is unknown: "
+                f"{len(matrices)} tensors are trained whole, as what their modules do with them is unknown: "
                 + ", ".join(matrices[:3])
                 + (", ..." if len(matrices) > 3 else ""),
                 stacklevel=3,

@@ -1,0 +1,320 @@
+"""Peak memory and step time of ChunkFT, AdamW, LoRA and LOMO on one CUDA device, with random weights.
+
+    python -m benchmarks.gpu --out gpu.json
+
+Models have the shapes of Llama 2-7B, Llama 3-8B and Llama 3-70B, in bf16; sequences are 1024 tokens; every
+method gets the same blockwise head loss.  A step is forward, backward and update.
+
+For ChunkFT, chunks evenly spread over the model, and the first and the last, are trained for four steps each,
+twice: the first pass makes the states and their places on the host, the second is timed.  Steps two and
+three of a chunk give its step time; what the first (state arrives) and the fourth (state leaves) take beyond
+that is the cost of switching.  Means are over the evenly spread chunks; peaks are over all of them.
+
+The peak is `torch.cuda.max_memory_allocated`.  No case is started after `--time` seconds, and the table says
+which were not run.
+"""
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines import Run, checkpoint_activations, full, lora
+from chunkft import ChunkFT, checkpoint, head_loss
+
+GIB = 2**30
+STEPS = 4  # on a chunk
+CYCLE = 50  # steps on a chunk that switching costs are shared by, as one would train
+LAYERS = (
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+SHAPES = {
+    "7B": dict(zip(LAYERS, (32, 4096, 11008, 32, 32), strict=True), vocab_size=32000),
+    "8B": dict(zip(LAYERS, (32, 4096, 14336, 32, 8), strict=True), vocab_size=128256),
+    "70B": dict(zip(LAYERS, (80, 8192, 28672, 64, 8), strict=True), vocab_size=128256),
+    "tiny": dict(zip(LAYERS, (4, 64, 128, 4, 4), strict=True), vocab_size=256),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    method: str
+    model: str = "7B"
+    batch: int = 1
+    checkpointing: bool = True
+    sampled: int = 8  # chunks measured, evenly spread
+    options: dict[str, Any] = field(default_factory=dict)  # ChunkFT's
+
+    def __str__(self) -> str:
+        given = "".join(f" {k}={v}" for k, v in self.options.items())
+        return f"{self.method}{given}{'' if self.checkpointing else ', no checkpointing'}"
+
+
+def chunked(chunks: int, *, model: str = "7B", batch: int = 1, sampled: int = 8, **options: Any) -> Case:
+    kept = options.pop("checkpointing", True)
+    return Case("ChunkFT", model, batch, kept, sampled, {"chunks": chunks, **options})
+
+
+CASES = [  # the most wanted first
+    chunked(128, sampled=12, resident=False),
+    chunked(32, sampled=6),
+    Case("AdamW"),
+    Case("LoRA"),
+    Case("LOMO"),
+    chunked(128, batch=8),
+    Case("AdamW", batch=8),
+    Case("LoRA", batch=8),
+    Case("LOMO", batch=8),
+    chunked(128, batch=8, checkpointing=False),
+    chunked(512, model="70B", sampled=2, resident=False),
+    chunked(128, resident=True),
+    chunked(32, batch=8, sampled=4, resident=False),
+    chunked(128, batch=8, sampled=3, partition="strided"),
+    chunked(32, sampled=4, resident=False),
+    chunked(128, model="8B", batch=2, sampled=4),
+    Case("AdamW", batch=8, checkpointing=False),
+]
+TINY = [
+    chunked(4, model="tiny", batch=2, sampled=2),
+    chunked(4, model="tiny", batch=2, sampled=2, resident=False, checkpointing=False),
+    *(Case(method, "tiny", 2) for method in ("AdamW", "LoRA", "LOMO")),
+]
+
+
+def llama(shape: str, length: int, device: str) -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            config = LlamaConfig(**SHAPES[shape], max_position_embeddings=length, use_cache=False)
+            return LlamaForCausalLM(config).train()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def lomo(model: nn.Module, lr: float) -> None:
+    """SGD inside backward: a gradient is gone as soon as its weight is updated (arXiv 2306.09782)."""
+
+    def update(weight: Tensor) -> None:
+        assert weight.grad is not None
+        with torch.no_grad():
+            weight.add_(weight.grad, alpha=-lr)
+        weight.grad = None
+
+    for weight in model.parameters():
+        weight.register_post_accumulate_grad_hook(update)
+
+
+class Stopwatch:
+    """Seconds of the parts of a step, by the device's clock; by the host's on a CPU."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
+
+    def mark(self) -> Any:
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, marks: Iterable[Any]) -> list[float]:
+        marks = list(marks)
+        if not self.cuda:
+            return [b - a for a, b in zip(marks, marks[1:], strict=False)]
+        torch.cuda.synchronize()
+        return [a.elapsed_time(b) / 1000 for a, b in zip(marks, marks[1:], strict=False)]
+
+
+Step = Callable[[], list[float]]
+
+
+def stepper(model: nn.Module, optimizer: Any, ids: Tensor, device: str) -> Step:
+    """One training step, returning its seconds: forward, backward, update, and all as the host sees it."""
+    causal = model.get_base_model() if hasattr(model, "peft_config") else model
+    watch = Stopwatch(device)
+
+    def step() -> list[float]:
+        start = time.perf_counter()
+        marks = [watch.mark()]
+        hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state
+        loss = head_loss(hidden[:, :-1], causal.lm_head, ids[:, 1:])
+        del hidden
+        marks.append(watch.mark())
+        loss.backward()
+        marks.append(watch.mark())
+        if optimizer is not None:
+            optimizer.step()
+            optimizer.zero_grad()
+        marks.append(watch.mark())
+        parts = watch.seconds(marks)
+        return [*parts, time.perf_counter() - start]
+
+    return step
+
+
+def peak(device: str, reset: bool = False) -> int:
+    if device != "cuda":
+        return 0
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.max_memory_allocated()
+
+
+def measure_chunks(case: Case, model: nn.Module, ids: Tensor, device: str) -> dict[str, Any]:
+    options = dict(case.options)
+    plan = ChunkFT(model, lr=1e-5, **options)
+    chunks = plan.chunks
+    plan.close()
+    spread = [(2 * i + 1) * len(chunks) // (2 * case.sampled) for i in range(case.sampled)]
+    sampled = sorted({0, *spread, len(chunks) - 1})
+    options = {k: v for k, v in options.items() if k not in ("chunks", "partition")}
+    partition = [chunks[i] for i in sampled]
+    optimizer = ChunkFT(model, lr=1e-5, steps_per_chunk=STEPS, partition=partition, **options)
+    step = stepper(model, optimizer, ids, device)
+    start = time.perf_counter()
+    for _ in range(STEPS * len(sampled)):
+        step()
+    first_pass = time.perf_counter() - start
+    rows: dict[int, tuple[list[list[float]], int]] = {}
+    for i in sampled:
+        peak(device, reset=True)
+        rows[i] = [step() for _ in range(STEPS)], peak(device)
+    inner = {i: [mean(parts) for parts in zip(*times[1:-1], strict=True)] for i, (times, _) in rows.items()}
+    switching = [rows[i][0][0][-1] + rows[i][0][-1][-1] - 2 * inner[i][-1] for i in spread]
+    step_time = mean(inner[i][-1] for i in spread)
+    forward, backward, update = (mean(inner[i][part] for i in spread) for part in range(3))
+    return {
+        "step": step_time,
+        "forward": forward,
+        "backward": backward,
+        "update": update,
+        "switch_share": mean(switching) / (CYCLE * step_time),
+        "first_pass": first_pass,
+        "peaks": {i: memory for i, (_, memory) in rows.items()},
+        "steps": {i: inner[i][-1] for i in sampled},
+    }
+
+
+def measure(case: Case, device: str, length: int) -> dict[str, Any]:
+    model = llama(case.model, length, device)
+    weights = sum(p.nbytes for p in model.parameters())
+    ids = torch.randint(0, SHAPES[case.model]["vocab_size"], (case.batch, length), device=device)
+    peak(device, reset=True)
+    if case.method == "ChunkFT":
+        if case.checkpointing:
+            checkpoint(model)
+        result = measure_chunks(case, model, ids, device)
+        peaks = list(result["peaks"].values())
+        return {"weights": weights, "peak": max(peaks), "peak_min": min(peaks), **result}
+    method = {"AdamW": full, "LoRA": lora}.get(case.method)
+    run = Run(
+        case.method,
+        lr=1e-5,
+        steps=1,
+        batch_size=case.batch,
+        precision="bfloat16",
+        checkpointing=case.checkpointing,
+        device=device,
+        parameters=method.PARAMETERS if method else {},
+    )
+    optimizer = None
+    if method:
+        tuning = method.build(model, run)
+        model, optimizer = tuning.model, tuning.optimizer
+    else:
+        if case.checkpointing:
+            checkpoint_activations(model)
+        lomo(model, run.lr)
+    step = stepper(model, optimizer, ids, device)
+    times = [step() for _ in range(7)][2:]
+    forward, backward, update, total = (median(parts) for parts in zip(*times, strict=True))
+    memory = peak(device)
+    parts = {"step": total, "forward": forward, "backward": backward, "update": update}
+    return {"weights": weights, "peak": memory, "peak_min": memory, **parts}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """One line a case; ratios are to the step time of AdamW, LoRA and LOMO with the same model and batch."""
+    lines = [
+        f"{'model':>5} {'batch':>5}  {'method':52} {'peak GiB':>8} {'spread':>6} {'step s':>7} "
+        f"{'forward':>7} {'backward':>8} {'update':>7} {'switch':>6} {'/AdamW':>6} {'/LoRA':>6} {'/LOMO':>6}"
+    ]
+    steps = {
+        (r["model"], r["batch"], r["method"]): r["step"]
+        for r in rows
+        if r["status"] == "ok" and r["checkpointing"]
+    }
+    for r in rows:
+        line = f"{r['model']:>5} {r['batch']:5}  {r['case']:52} "
+        if r["status"] != "ok":
+            lines.append(line + r["status"])
+            continue
+        spread = (r["peak"] - r["peak_min"]) / max(r["peak"], 1)
+        ratios = (steps.get((r["model"], r["batch"], m)) for m in ("AdamW", "LoRA", "LOMO"))
+        switch = f"{r['switch_share']:6.1%}" if "switch_share" in r else " " * 6
+        lines.append(
+            line + f"{r['peak'] / GIB:8.2f} {spread:6.1%} {r['step']:7.4f} {r['forward']:7.4f} "
+            f"{r['backward']:8.4f} {r['update']:7.4f} {switch} "
+            + " ".join(" " * 6 if other is None else f"{r['step'] / other:6.2f}" for other in ratios)
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="JSON file for the results")
+    parser.add_argument("--time", type=float, default=540, help="seconds after which no case is started")
+    parser.add_argument("--only", default="", help="run the cases whose line contains this")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to try the script")
+    arguments = parser.parse_args()
+    device, length = ("cpu", 32) if arguments.tiny else ("cuda", 1024)
+    if device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device; --tiny tries the script without one")
+    start = time.perf_counter()
+    rows = []
+    for case in TINY if arguments.tiny else CASES:
+        row: dict[str, Any] = {**asdict(case), "case": str(case), "status": "not run: out of time"}
+        if arguments.only not in f"{case.model} batch {case.batch} {case}":
+            continue
+        if time.perf_counter() - start < arguments.time:
+            began = time.perf_counter()
+            try:
+                row |= {"status": "ok", **measure(case, device, length)}
+            except torch.OutOfMemoryError:
+                row["status"] = "out of memory"
+            row["seconds"] = time.perf_counter() - began
+            gc.collect()
+            if device == "cuda":
+                torch.cuda.empty_cache()
+        rows.append(row)
+        print(
+            f"{time.perf_counter() - start:6.0f} s  {case.model} batch {case.batch} {case}: {row['status']}",
+            flush=True,
+        )
+        if arguments.out:
+            versions = {
+                "torch": torch.__version__,
+                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            }
+            arguments.out.write_text(json.dumps({"length": length, **versions, "rows": rows}, indent=1))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
