@@ -21,16 +21,15 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
     trained = read_json(out.parent / "train.json")
     tasks = {task: {"limit": None, **settings} for task, settings in config["tasks"].items()}
 
-    def write(
-        task: str, samples: list[dict], status: str = "ok", reason: str | None = None, **parts: Any
-    ) -> None:
+    def write(task: str, samples: list, status: str = "ok", reason: str | None = None, **parts: dict) -> None:
+        record = result("evaluate", experiment, config, method, seed, status, reason, **parts)
         write_jsonl(out / f"{task}.samples.jsonl", samples)
-        write_json(
-            out / f"{task}.json",
-            result("evaluate", experiment, config, method, seed, status, reason, **parts),
+        write_json(out / f"{task}.json", record)
+        score = parts["evaluation"]["score"] if parts else None
+        print(
+            f"{method} seed {seed}, {task}: {reason or status if score is None else f'{score:.4g}'}",
+            flush=True,
         )
-        scored = f"{parts['evaluation']['score']}" if parts else f"{status} ({reason})"
-        print(f"{method} seed {seed}, {task}: {scored}", flush=True)
 
     if trained["status"] != "ok":
         for task in tasks:
@@ -46,9 +45,7 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
     questions = []
     if "mt_bench" in tasks:
         settings = tasks["mt_bench"]
-        questions = mt_bench.read_questions(
-            experiment / "data" / "mt_bench" / "test.jsonl", settings["limit"]
-        )
+        questions = mt_bench.read_questions(experiment / "data/mt_bench/test.jsonl", settings["limit"])
         blank(settings["template"])
         judge.check(settings["judge"], questions)
 
@@ -57,9 +54,8 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
     for task, settings in tasks.items():
         try:
             if task == "mt_bench":
-                name, run_id = f"{method}-seed-{seed}", trained["run_id"]
-                folder = out / "mt_bench"
-                found = mt_bench.evaluation(model, tokenizer, settings, questions, name, run_id, folder)
+                origin = f"{method}-seed-{seed}", trained["run_id"], out / "mt_bench"
+                found = mt_bench.evaluation(model, tokenizer, settings, questions, *origin)
             else:
                 found = lm_evaluation.evaluation(lm, task, settings, experiment / "data" / task)
         except InputError as error:
@@ -78,10 +74,12 @@ def load(folder: Path, device: str) -> tuple[Any, Any]:
 
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"{folder} holds no model, though its training finished; remove its train.json to train again"
+            f"{folder} holds no model, though training finished; remove train.json to train again"
         )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
-    return model.to(device).eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return model.to(device).eval(), tokenizer
 
 
 def main() -> None:
@@ -93,9 +91,8 @@ def main() -> None:
     arguments = parser.parse_args()
     config = read_json(arguments.config)
     if arguments.method not in config["methods"]:
-        raise InputError(
-            f"{arguments.config} has no method {arguments.method!r}; it has {', '.join(config['methods'])}"
-        )
+        known = ", ".join(config["methods"])
+        raise InputError(f"{arguments.config} has no method {arguments.method!r}; it has {known}")
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on disk: nothing may depend on what the hub says today
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DELAY", "5")  # seconds: lm-eval opens a bar for each MMLU subject

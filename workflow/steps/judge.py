@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,11 +43,6 @@ def check(settings: dict | None, questions: list[dict]) -> None:
     """Raises InputError where the judge could not do its work; nothing is asked of it."""
     if settings is None:
         return
-    known = {"name"} if settings["name"] == CHECKER else {"name", *FILES, *DEFAULTS}
-    for key in settings:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise InputError(f"judge.{key} is not a key" + (f"; did you mean {near[0]}?" if near else ""))
     if settings["name"] == CHECKER:
         for question in questions:
             if len(question.get("reference") or ()) != len(question["turns"]):
@@ -62,7 +56,7 @@ def check(settings: dict | None, questions: list[dict]) -> None:
             raise InputError(f"judge.{key}: give the path of a file such as FastChat's {example}")
     if settings.get("max_cost") is not None and settings.get("price") is None:
         raise InputError(
-            "judge.max_cost needs judge.price: US dollars per million tokens, `input` and `output`"
+            "judge.max_cost needs judge.price: `input` and `output`, US dollars per million tokens"
         )
     from workflow.steps.endpoint import Endpoint
 
@@ -72,14 +66,16 @@ def check(settings: dict | None, questions: list[dict]) -> None:
 
 
 def judgements(
-    settings: dict, questions: list[dict], answers: dict[int, dict], model: str, folder: Path
+    settings: dict | None, questions: list[dict], answers: dict[int, dict], model: str, folder: Path
 ) -> list[dict]:
-    """FastChat's single-answer judgements, one for each question and turn, kept in `folder`.
+    """FastChat's single-answer judgements, one a question and turn, kept in `folder`; none without a judge.
 
     `answers` are FastChat's answer rows by question.  A score of -1 is a judgement
     without a rating from 1 to 10.  Raises InputError naming the question whose
     answer is FastChat's "ERROR".
     """
+    if settings is None:
+        return []
     for number, row in answers.items():
         if "ERROR" in row["choices"][0]["turns"]:
             raise InputError(f"mt_bench: the answer to question {number} is ERROR: its generation failed")
@@ -137,12 +133,11 @@ def _graded(
             rows.append(earlier)
     sent = sum(tokens(call["messages"]) for _, call in waiting)
     received = sum(call["max_tokens"] for _, call in waiting)
-    price = (
-        f"at most ${endpoint.cost(sent, received):.2f}" if settings["price"] else "unknown (no judge.price)"
-    )
+    most = f"at most ${endpoint.cost(sent, received):.2f}"
     print(
         f"mt_bench: {len(waiting)} judgements to get from {settings['name']}, {len(rows)} kept: "
-        f"about {sent} tokens in, at most {received} out; cost {price}",
+        f"about {sent} tokens in, at most {received} out; "
+        f"cost {most if settings['price'] else 'unknown (no judge.price)'}",
         flush=True,
     )
     failed = threading.Event()
@@ -186,7 +181,7 @@ class _Grading:
 
     def __init__(self, settings: dict) -> None:
         self.name = settings["name"]
-        self.fastchat: Any = fastchat_judging()
+        self.fastchat = fastchat_judging()
         self.prompts = {row["name"]: row for row in read_jsonl(Path(settings["prompts"]))}
         self.references = {row["question_id"]: row for row in read_jsonl(Path(settings["references"]))}
         for prompt in PROMPTS.values():
@@ -244,7 +239,7 @@ class _Grading:
         }
 
 
-def fastchat_judging() -> ModuleType:
+def fastchat_judging() -> Any:
     """FastChat's judging code, which also imports a client for Anthropic that nothing here calls."""
     stand_in = importlib.util.find_spec("anthropic") is None
     if stand_in:

@@ -27,10 +27,8 @@ from workflow.steps.files import read_jsonl
 from workflow.tasks.mmlu import description
 
 STOCK = Path(lm_eval.__file__).parent / "tasks"
-METRICS = {
-    "gsm8k": "exact_match,flexible-extract",
-    "mmlu": "acc,none",
-}  # the score; all others are kept beside it
+# The metric and filter that are the task's score; all others are kept beside it.
+METRICS = {"gsm8k": "exact_match,flexible-extract", "mmlu": "acc,none"}
 SEED = 1234  # lm-eval's own default for numpy, torch and the choice of examples; `random` has 0
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -39,7 +37,7 @@ lm_eval.utils.env.from_string = cache(lm_eval.utils.env.from_string)
 
 
 def wrap(model: Any, tokenizer: Any) -> HFLM:
-    """A transformers model as lm-eval asks it; the tokenizer is given a padding token where it has none."""
+    """A transformers model as lm-eval asks it."""
     return HFLM(pretrained=model, tokenizer=tokenizer)
 
 
@@ -99,14 +97,13 @@ def gsm8k(data: Path) -> ConfigurableTask:
 
 
 def mmlu(data: Path) -> Group:
-    """The stock groups with the subjects in the data; one that lm-eval does not know joins the top group."""
+    """The stock groups with the data's subjects; one that lm-eval does not know joins the top group."""
     splits = {split: list(read_jsonl(data / f"{split}.jsonl")) for split in ("dev", "test")}
     folder = STOCK / "mmlu/default"
     top = load_yaml(folder / "_mmlu.yaml")
     group = Group.from_config(top)
-    categories = {
-        f"{name}_tasks": Group.from_config(load_yaml(folder / f"_{name}.yaml")) for name in top["task"]
-    }
+    stock_groups = {name: load_yaml(folder / f"_{name}.yaml") for name in top["task"]}
+    categories = {f"{name}_tasks": Group.from_config(stock) for name, stock in stock_groups.items()}
     for category in categories.values():
         group.add(category)
     for subject in sorted({row["subject"] for row in splits["test"]}):

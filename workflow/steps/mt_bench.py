@@ -5,6 +5,7 @@ Beneath `mt_bench/` lie `model_answer/<model>.jsonl` and
 """
 
 import statistics
+import sys
 import time
 import uuid
 from collections import defaultdict
@@ -41,10 +42,9 @@ def read_questions(path: Path, limit: int | None) -> list[dict]:
     """The first `limit` questions of a file in FastChat's format; all of them for null."""
     questions = list(read_jsonl(path))[:limit]
     for question in questions:
-        if len(question["turns"]) != TURNS:
-            raise InputError(
-                f"{path}: question {question['question_id']} has {len(question['turns'])} turns, not {TURNS}"
-            )
+        number, turns = question["question_id"], len(question["turns"])
+        if turns != TURNS:
+            raise InputError(f"{path}: question {number} has {turns} turns, not {TURNS}")
     return questions
 
 
@@ -60,10 +60,8 @@ def evaluation(
     """
     started = time.perf_counter()
     answers, truncated = _answers(model, tokenizer, settings, questions, name, run_id, folder)
-    judged = (
-        judge.judgements(settings["judge"], questions, answers, name, folder) if settings["judge"] else []
-    )
-    scores = scores_of(judged, questions) if judged else {}
+    judged = judge.judgements(settings["judge"], questions, answers, name, folder)
+    scores = scores_of(judged, questions) if settings["judge"] else {}
     return {
         "task": "mt_bench",
         "metric": "score",
@@ -92,18 +90,15 @@ def scores_of(judgements: list[dict], questions: list[dict]) -> dict[str, float 
     groups: dict[str, list[float]] = defaultdict(list)
     for question in questions:
         for turn in range(1, TURNS + 1):
-            score = found.get((question["question_id"], turn))
+            number = question["question_id"]
+            score = found.get((number, turn))
             if score is None:
-                raise InputError(
-                    f"mt_bench: question {question['question_id']}, turn {turn} has no score from the judge"
-                )
+                raise InputError(f"mt_bench: question {number}, turn {turn} has no score from the judge")
             for group in ("mean", f"turn {turn}", question["category"]):
                 groups[group].append(score)
     scores: dict[str, float | None] = {group: statistics.fmean(of) for group, of in groups.items()}
-    means = [
-        statistics.fmean(pair)
-        for pair in zip(*(groups[f"turn {t}"] for t in range(1, TURNS + 1)), strict=True)
-    ]
+    turns = (groups[f"turn {turn}"] for turn in range(1, TURNS + 1))
+    means = [statistics.fmean(both) for both in zip(*turns, strict=True)]
     scores["stderr"] = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else None
     return scores
 
@@ -114,11 +109,9 @@ def _answers(
     """FastChat's answer rows by question, kept or generated, and how many prompts lost their beginning."""
     file = folder / "model_answer" / f"{name}.jsonl"
     kept = {row["answer_id"]: row for row in read_jsonl(file)} if file.exists() else {}
-    wanted = [settings[key] for key in ("template", "max_new_tokens", "batch_size", "limit")]
-    ids = [
-        str(uuid.uuid5(uuid.NAMESPACE_OID, repr([VERSION, run_id, wanted, question])))
-        for question in questions
-    ]
+    keys = ("template", "max_new_tokens", "batch_size", "limit")
+    made_from = [VERSION, run_id, *(settings[key] for key in keys)]
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, repr([*made_from, question]))) for question in questions]
     if not all(each in kept for each in ids):
         turns, truncated = answer(model, tokenizer, questions, settings)
         kept = {
@@ -150,7 +143,7 @@ def answer(
     """
     turns: dict[int, list[str]] = {question["question_id"]: [] for question in questions}
     truncated = dict.fromkeys(turns, 0)
-    with tqdm(total=TURNS * len(questions), desc="mt_bench answers", disable=None) as bar:
+    with tqdm(total=TURNS * len(questions), desc="mt_bench answers") as bar:
         for batch in _batches(questions, settings["batch_size"]):
             torch.manual_seed(SEED)
             dialogues = [blank(settings["template"]) for _ in batch]
@@ -158,9 +151,8 @@ def answer(
                 for question, dialogue in zip(batch, dialogues, strict=True):
                     dialogue.append_message(dialogue.roles[0], question["turns"][turn])
                     dialogue.append_message(dialogue.roles[1], None)
-                replies, cut = _generate(
-                    model, tokenizer, dialogues, temperature(batch[0]), settings["max_new_tokens"]
-                )
+                degree, length = temperature(batch[0]), settings["max_new_tokens"]
+                replies, cut = _generate(model, tokenizer, dialogues, degree, length)
                 for question, dialogue, reply, short in zip(batch, dialogues, replies, cut, strict=True):
                     dialogue.update_last_message(reply)
                     turns[question["question_id"]].append(reply)
@@ -181,15 +173,15 @@ def _generate(
     model: Any, tokenizer: Any, dialogues: list, degree: float, max_new_tokens: int
 ) -> tuple[list[str], list[bool]]:
     """One reply to each dialogue, and whether its prompt had to lose its beginning."""
-    room = getattr(model.config, "max_position_embeddings", None)
-    room = room - max_new_tokens if room else None
-    if room is not None and room < 1:
-        raise InputError(
-            f"mt_bench: max_new_tokens {max_new_tokens} leaves no room for a question in the model's context"
-        )
+    context = getattr(
+        model.config, "max_position_embeddings", sys.maxsize
+    )  # models without a limit name none
+    room = context - max_new_tokens
+    if room < 1:
+        raise InputError(f"mt_bench: max_new_tokens {max_new_tokens} fills the model's context of {context}")
     prompts = tokenizer([dialogue.get_prompt() for dialogue in dialogues])["input_ids"]
-    cut = [room is not None and len(prompt) > room for prompt in prompts]
-    prompts = [prompt[-room:] if short else prompt for prompt, short in zip(prompts, cut, strict=True)]
+    cut = [len(prompt) > room for prompt in prompts]
+    prompts = [prompt[-room:] for prompt in prompts]
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
@@ -206,10 +198,8 @@ def _generate(
         eos_token_id=sorted(ends) or None,
         **sampling,
     )
-    replies = [
-        _reply(tokens, tokenizer, ends, dialogues[0].stop_str) for tokens in output[:, width:].tolist()
-    ]
-    return replies, cut
+    stop = dialogues[0].stop_str
+    return [_reply(tokens, tokenizer, ends, stop) for tokens in output[:, width:].tolist()], cut
 
 
 def _reply(tokens: list[int], tokenizer: Any, ends: set[int], stop: str | list[str] | None) -> str:
@@ -226,17 +216,22 @@ def _reply(tokens: list[int], tokenizer: Any, ends: set[int], stop: str | list[s
 def _samples(questions: list[dict], answers: dict[int, dict], judged: list[dict]) -> list[dict]:
     """A row for each question and turn: what was asked, answered and judged."""
     found = {(row["question_id"], row["turn"]): row for row in judged}
-    return [
-        {
-            "question_id": question["question_id"],
-            "category": question["category"],
-            "turn": turn,
-            "question": question["turns"][turn - 1],
-            "reference": (question.get("reference") or [None] * TURNS)[turn - 1],
-            "answer": answers[question["question_id"]]["choices"][0]["turns"][turn - 1],
-            "judgment": found.get((question["question_id"], turn), {}).get("judgment"),
-            "score": found.get((question["question_id"], turn), {}).get("score"),
-        }
-        for question in questions
-        for turn in range(1, TURNS + 1)
-    ]
+    rows = []
+    for question in questions:
+        number = question["question_id"]
+        references = [*(question.get("reference") or ()), *[None] * TURNS]  # few real questions have any
+        for turn in range(1, TURNS + 1):
+            judgement = found.get((number, turn), {})
+            rows.append(
+                {
+                    "question_id": number,
+                    "category": question["category"],
+                    "turn": turn,
+                    "question": question["turns"][turn - 1],
+                    "reference": references[turn - 1],
+                    "answer": answers[number]["choices"][0]["turns"][turn - 1],
+                    "judgment": judgement.get("judgment"),
+                    "score": judgement.get("score"),
+                }
+            )
+    return rows
