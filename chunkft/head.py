@@ -32,8 +32,8 @@ def head_loss(
         labels: (...), of class indices; where it is `ignore_index` there is no loss.
         count: what the sum over labels is divided by; by default their number.
 
-    Returns a scalar, in fp32 for hidden states in 16 bits.  Backward computes the logits a second time.  Of the
-    head's gradient it computes what is active, each row in one product: nothing is accumulated in 16 bits.
+    Returns a scalar, in fp32 for hidden states in 16 bits.  Backward computes the logits a second time.  Of
+    the head's gradient it computes what is active, each row in one product: no sum is kept in 16 bits.
     """
     if type(head) is not nn.Linear:
         raise TypeError(f"head must be a torch.nn.Linear, not {type(head).__name__}")
@@ -59,7 +59,7 @@ def _length(other: int) -> int:
 
 
 class BlockwiseCrossEntropy(torch.autograd.Function):
-    """sum_i logsumexp(z_i) - z_i[label_i], z = h W^T + b.  Shapes: h (N, width), W (V, width), labels (N,)."""
+    """sum_i logsumexp(z_i) - z_i[label_i], z = h W^T + b.  Shapes: h (N, width), W (V, width), label (N,)."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:

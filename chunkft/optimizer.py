@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from chunkft import partition as partitions
+from chunkft.memory import chunk_bytes, fewest_chunks, size, state_bytes
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import POLICIES, RESIDUAL, Piece, State, States
@@ -56,6 +57,9 @@ class ChunkFT(torch.optim.Optimizer):
         state: what an idle chunk keeps of its moments: all ("fp32"), all in 16 bits with stochastic
             rounding ("bf16"), none ("reset"), or all on disk in `state_dir` ("disk").
         resident: False sends state to the host after every update, not only when its chunk's turn ends.
+        memory: in place of `chunks`: the device memory to stay under, in bytes or as "13 GiB"; the smallest K
+            that fits is taken, since fewer, larger chunks learn faster.
+        activations: what forward and backward need beside weights and gradients, counted into `memory`.
         groups: parameter groups as torch optimizers take them (dicts with "params" and options), to give
             some parameters other options, such as no weight decay; parameters outside them are frozen.
         whole: names of parameters never to be cut.
@@ -81,6 +85,8 @@ class ChunkFT(torch.optim.Optimizer):
         state: str = "fp32",
         state_dir: str | Path | None = None,
         resident: bool = True,
+        memory: int | str | None = None,
+        activations: int | str = 0,
         groups: Iterable[dict[str, Any]] | None = None,
         whole: Iterable[str] = (),
         seed: int = 0,
@@ -117,8 +123,21 @@ class ChunkFT(torch.optim.Optimizer):
         self._base_is_elementwise = base in ELEMENTWISE
 
         in_order = {n: p for n, p in self._sites.parameters.items() if n in named}
-        self.chunks = self._cut(in_order, partition, chunks)
         self.steps_per_chunk, self.order, self.resident, self.seed = steps_per_chunk, order, resident, seed
+        if memory is not None:
+            if chunks is not None or not isinstance(partition, str):
+                raise ValueError("memory chooses chunks: give memory, or chunks, or a partition of your own")
+            per_element = state_bytes(base, base_kwargs)
+            chunks = fewest_chunks(
+                model,
+                lambda k: self._cut(in_order, partition, k),
+                in_order,
+                lambda n, dtype: chunk_bytes(n, dtype, per_element, resident, BLOCK),
+                size("memory", memory),
+                size("activations", activations),
+            )
+        self.chunks = self._cut(in_order, partition, chunks)
+        self._warn_of_whole_tensors(in_order)
         device = next(iter(named.values())).device
         self._generator = torch.Generator(device).manual_seed(seed)
         self._states = States(state, None if state_dir is None else Path(state_dir), self._generator)
@@ -126,7 +145,7 @@ class ChunkFT(torch.optim.Optimizer):
         self._trainable = [p for p in self._sites.parameters.values() if p.requires_grad]
         self._enter()
 
-    def _cut(self, named: dict[str, Tensor], partition: Any, chunks: int | None) -> partitions.Chunks:
+    def _cut(self, named: dict[str, nn.Parameter], partition: Any, chunks: int | None) -> partitions.Chunks:
         cut = named.keys() - self._sites.uncuttable
         if not isinstance(partition, str):
             if chunks not in (None, len(partition)):
@@ -136,18 +155,20 @@ class ChunkFT(torch.optim.Optimizer):
             return partitions.given(named, cut, partition)
         _one_of("partition", partition, PARTITIONS)
         if chunks is None or chunks < 1:
-            raise ValueError(f"chunks={chunks} must be at least 1")
+            raise ValueError(f"chunks={chunks} must be a number of at least 1; or give memory")
         if chunks == 1:
             return [[Slice(name) for name in named]]
+        return getattr(partitions, partition)(named, cut, chunks)  # type: ignore[no-any-return]
+
+    def _warn_of_whole_tensors(self, named: dict[str, nn.Parameter]) -> None:
         matrices = [n for n, p in named.items() if n in self._sites.uncuttable and p.dim() > 1]
-        if matrices:
+        if matrices and len(self.chunks) > 1:
             warnings.warn(
                 f"{len(matrices)} tensors are trained whole, as what their modules do with them is unknown: "
                 + ", ".join(matrices[:3])
                 + (", ..." if len(matrices) > 3 else ""),
                 stacklevel=3,
             )
-        return getattr(partitions, partition)(named, cut, chunks)  # type: ignore[no-any-return]
 
     # Where training stands
 
@@ -360,10 +381,7 @@ class ChunkFT(torch.optim.Optimizer):
         """A table of the chunks; an arrow marks the active one."""
         lines = [f"{'':2}{'chunk':>5} {'tensors':>8} {'parameters':>13} {'MiB':>9}  from ... to"]
         for i, chunk in enumerate(self.chunks):
-            views = [
-                self._sites.parameters[s.name][s.index()] if not s.whole else self._sites.parameters[s.name]
-                for s in chunk
-            ]
+            views = [self._sites.parameters[s.name][s.index()] for s in chunk]
             elements, size = sum(v.numel() for v in views), sum(v.numel() * v.element_size() for v in views)
             span = str(chunk[0]) if len(chunk) == 1 else f"{chunk[0]} ... {chunk[-1]}"
             mark = "->" if i == self.chunk else ""

@@ -1,7 +1,7 @@
 """Which sub-tensors make up each chunk, and which chunk is active at which step."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -33,6 +33,8 @@ class Slice:
 
     def index(self) -> tuple[slice, ...]:
         """What to index the parameter with."""
+        if self.whole:
+            return ()
         rows = slice(*self.rows) if self.rows else slice(None)
         return (rows, slice(*self.columns)) if self.columns else (rows,)
 
@@ -78,7 +80,7 @@ def _aligned(row: int, rows: int, length: float) -> int:
     return min(rows, (row + 4) // 8 * 8)
 
 
-def contiguous(parameters: dict[str, torch.Tensor], cut: set[str], chunks: int) -> Chunks:
+def contiguous(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: int) -> Chunks:
     """Cut the parameters, in their order, into `chunks` runs of equal bytes, none empty."""
     names = list(parameters)
     rows = [_rows(parameters[n], n in cut) for n in names]
@@ -107,7 +109,7 @@ def contiguous(parameters: dict[str, torch.Tensor], cut: set[str], chunks: int) 
     return result
 
 
-def strided(parameters: dict[str, torch.Tensor], cut: set[str], chunks: int) -> Chunks:
+def strided(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: int) -> Chunks:
     """Chunk i takes the i-th of `chunks` slices of every matrix; the rest goes whole where there is least."""
     result: Chunks = [[] for _ in range(chunks)]
     cost = [0.0] * chunks
@@ -133,7 +135,7 @@ def strided(parameters: dict[str, torch.Tensor], cut: set[str], chunks: int) -> 
     return [sorted(chunk, key=lambda s: order[s.name]) for chunk in result]
 
 
-def given(parameters: dict[str, torch.Tensor], cut: set[str], chunks: Sequence[Sequence[Slice]]) -> Chunks:
+def given(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: Sequence[Sequence[Slice]]) -> Chunks:
     """Check chunks written by hand: known names, inside bounds, cut only where possible, no overlap."""
     seen: dict[str, list[tuple[range, range, Slice]]] = {}
     result = []

@@ -26,7 +26,7 @@ State = dict[str, Any]
 class Piece:
     """Rows of an active leaf that are updated, and travel, together."""
 
-    slice: Slice
+    part: Slice
     weight: torch.nn.Parameter | Tensor  # the leaf, or rows of it
     leaf: torch.nn.Parameter
     rows: slice  # of the leaf
@@ -34,7 +34,7 @@ class Piece:
 
     @property
     def key(self) -> str:
-        return str(self.slice)
+        return str(self.part)
 
     @property
     def gradient(self) -> Tensor | None:
@@ -159,6 +159,7 @@ class States:
     def _to_host(self, value: Any, key: str, name: str) -> Any:
         if not _large(value):
             return value
+        host: Tensor | None
         if self.policy == "disk":
             host = self._mapped(value, key, name)
         elif self._pinned:

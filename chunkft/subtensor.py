@@ -7,7 +7,9 @@ makes the leaves show up in `model.parameters()`, so that they are clipped and z
 keeps them out of `model.state_dict()`.  `release` takes both away again.
 """
 
+import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -36,7 +38,8 @@ class ActiveSlices(nn.Module):
         found: dict[str, list[Ranges]] = {"weight": [], "bias": []}
         leaves: dict[str, list[Tensor]] = {"weight": [], "bias": []}
         for (attribute, s), leaf in zip(self.slices, self.parameters(), strict=True):
-            found[attribute].append((s.index() + (slice(None),))[:2])
+            rows, columns = (*s.index(), slice(None))[:2]
+            found[attribute].append((rows, columns))
             leaves[attribute].append(leaf)
         return found["weight"], found["bias"], leaves["weight"] + leaves["bias"]
 
@@ -165,53 +168,52 @@ def _embedding(self: Any, input: Tensor) -> Tensor:
     return Lookup.apply(input, self.weight, self.padding_idx, ranges, *leaves)
 
 
-def _norm(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _normalization(self: Any, x: Tensor, *, neutral: float) -> Tensor:
     weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
-    y = type(self).forward(self, x, *args, **kwargs)
+    y = type(self).forward(self, x)
     with torch.no_grad():
-        n = _normalized(self, x) if weight_ranges else None
+        n = unscaled(self, neutral)(x) if weight_ranges else None
     return ScaleAndShift.apply(y, n, weight_ranges, bias_ranges, *leaves)
 
 
-def _normalized(module: nn.Module, x: Tensor) -> Tensor:
-    """x / rms(x), or (x - mean) / std for LayerNorm, in at least fp32."""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    if type(module) is nn.LayerNorm:
-        return F.layer_norm(x, module.normalized_shape, None, None, module.eps)
-    eps = _epsilon(module)
-    eps = torch.finfo(x.dtype).eps if eps is None else eps
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+def unscaled(module: Any, neutral: float) -> Any:
+    """A twin of a normalization that stops before scale and shift."""
+    twin = copy.copy(module)
+    vars(twin).pop("forward", None)
+    twin._parameters = {}
+    twin.weight, twin.bias = torch.full_like(module.weight, neutral), None
+    return twin
 
 
-def _epsilon(module: nn.Module) -> float | None:
-    for name in ("variance_epsilon", "eps", "epsilon"):
-        if hasattr(module, name):
-            return getattr(module, name)  # type: ignore[no-any-return]
-    raise AttributeError("a normalization without an epsilon")
+def _neutral(module: Any) -> float | None:
+    """The weight with which a module computes n when it computes w n (that is 1) or (1 + w) n (0) from x.
 
-
-def _is_rms_norm(module: nn.Module) -> bool:
-    """Whether the module computes w n or (1 + w) n with n = x / rms(x): libraries write their own, so try it.
-
-    Both have the same gradient for w.
+    Libraries write their own normalizations, so it is found by trying.  None where it is something else.
     """
-    if [*dict(module.named_parameters())] != ["weight"] or module.weight.dim() != 1:
-        return False
+    if [name for name, _ in module.named_parameters()] != ["weight"] or module.weight.dim() != 1:
+        return None
     generator = torch.Generator().manual_seed(0)
     channels = module.weight.numel()
     x, w = torch.randn(4, channels, generator=generator), torch.randn(channels, generator=generator)
+
+    def y(weight: Tensor) -> Tensor:
+        return functional_call(module, {"weight": weight}, (x,))  # type: ignore[no-any-return]
+
     try:
         with torch.no_grad():
-            y, n = functional_call(module, {"weight": w}, (x,)), _normalized(module, x)
-            return any(torch.allclose(y, scale * n, rtol=1e-4, atol=1e-5) for scale in (w, 1 + w))
+            if torch.allclose(y(w), w * y(torch.ones_like(w)), rtol=1e-4, atol=1e-5):
+                return 1.0
+            if torch.allclose(y(w), (1 + w) * y(torch.zeros_like(w)), rtol=1e-4, atol=1e-5):
+                return 0.0
     except Exception:  # whatever it is, it does not take one tensor as a normalization does
-        return False
+        pass
+    return None
 
 
 StandIn = Callable[..., Tensor]
 
 
-def stand_in(module: nn.Module) -> StandIn | None:
+def stand_in(module: Any) -> StandIn | None:
     """What replaces the module's forward while slices of it are active; None where none can be."""
     kind = type(module)
     if "forward" in vars(module):
@@ -223,10 +225,11 @@ def stand_in(module: nn.Module) -> StandIn | None:
         plain = module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
         return _embedding if plain else None
     if kind is nn.LayerNorm:
-        return _norm if len(module.normalized_shape) == 1 else None
+        return partial(_normalization, neutral=1.0) if len(module.normalized_shape) == 1 else None
     if kind.__name__ == "Conv1D" and hasattr(module, "nf"):
         return _conv1d  # GPT-2's in transformers
-    return _norm if _is_rms_norm(module) else None
+    neutral = _neutral(module)
+    return None if neutral is None else partial(_normalization, neutral=neutral)
 
 
 class Sites:
@@ -254,12 +257,13 @@ class Sites:
 
     def activate(self, slices: Iterable[Slice]) -> list[nn.Parameter]:
         """Make these slices, and nothing else, require gradients; returns their leaves, in order."""
-        leaves = []
+        leaves: list[nn.Parameter] = []
         at: dict[nn.Module, list[tuple[str, Slice, nn.Parameter]]] = {}
         for s in slices:
             parameter = self.parameters[s.name]
             if s.whole:
-                leaves.append(parameter.requires_grad_(True))
+                leaves.append(parameter)
+                parameter.requires_grad_(True)
                 continue
             leaf = nn.Parameter(parameter.detach()[s.index()])  # a view: updating it updates the weight
             leaves.append(leaf)
@@ -270,7 +274,9 @@ class Sites:
                 [(attribute, s) for attribute, s, _ in active], [leaf for *_, leaf in active]
             )
             module.add_module(CHILD, child)
-            module.forward = MethodType(self._stand_ins[module], module)  # type: ignore[assignment]
+            forward = self._stand_ins[module]
+            assert forward is not None  # only what can be cut is given in slices
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
         return leaves
 
 
