@@ -24,7 +24,7 @@ def projected_groups(model: Any, weight_decay: float, **projection: Any) -> list
 
 
 def store_projectors_as_tensors(optimizer: torch.optim.Optimizer, projector: type) -> None:
-    """Save each `projector` in `optimizer.state_dict()` as a dict of tensors and numbers; rebuild it on loading.
+    """Save each `projector` in `optimizer.state_dict()` as tensors and numbers; rebuild it on loading.
 
     For projectors of type "std", the packages' default.
     """

@@ -25,11 +25,9 @@ RESUMES = True
 
 def supports(run: Run) -> str | None:
     if run.parameters["layerwise"] and run.accumulation > 1:
-        return "layer-wise GaLore updates inside backward, so it cannot accumulate gradients; use one micro-batch"
+        return "layer-wise GaLore updates inside backward: no gradients can accumulate; use one micro-batch"
     if run.parameters["layerwise"] and run.max_grad_norm is not None:
-        return (
-            "layer-wise GaLore never has all gradients at once to clip their norm; set max_grad_norm to null"
-        )
+        return "layer-wise GaLore never has all gradients at once to clip; set max_grad_norm to null"
     return None
 
 

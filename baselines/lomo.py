@@ -20,7 +20,7 @@ RESUMES = True
 
 def supports(run: Run) -> str | None:
     if run.accumulation > 1:
-        return "LOMO updates inside backward, so it cannot accumulate gradients; use one micro-batch"
+        return "LOMO updates inside backward: no gradients can accumulate; use one micro-batch"
     if run.precision == "float16":
         return "lomo-optim scales no loss that is itself fp32, so fp16 gradients underflow; use bfloat16"
     return None

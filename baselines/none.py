@@ -11,7 +11,6 @@ REQUIRES: tuple[str, ...] = ()
 NOTES: tuple[str, ...] = ()
 RESUMES = True
 TRAINS = False
-TRAINS = False
 
 
 def supports(run: Run) -> str | None:

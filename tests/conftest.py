@@ -18,17 +18,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --method, no other test file is even imported."""
+    other = collection_path.suffix == ".py" and collection_path.name != "test_conformance.py"
+    return True if config.getoption("--method") and other else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     name = config.getoption("--method")
     if name is None:
         return
-    wanted, others = [], []
-    for item in items:
-        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
-        (wanted if getattr(case, "method", None) == name else others).append(item)
-    if items and not wanted:
+    wanted = [item for item in items if item.callspec.params["case"].method == name]
+    if not wanted:
         raise pytest.UsageError(f"--method {name}: nothing to test; is there a baselines/{name}.py?")
-    config.hook.pytest_deselected(items=others)
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = wanted
 
 

@@ -1,52 +1,34 @@
-"""What every method in `baselines/` must do, on a Llama of 100 thousand parameters.
+"""What every method in `baselines/` must do, on a tiny Llama.
 
-    pytest --method NAME
+    python -m pytest --method NAME
 
-A new file in `baselines/` is tested with its default parameters at once; `CASES` names
-further parameters and rates, `FOOTPRINTS` what a method's paper says it stores.
+A new file in `baselines/` is tested at once, with its default parameters; `CASES` in
+`tiny.py` names further parameters and rates, `footprints.py` what its paper says it stores.
 """
 
-import contextlib
-import math
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from footprints import FOOTPRINTS, sizes_of, state_bytes
+from tiny import (
+    CASES,
+    Case,
+    batch_at,
+    built,
+    distance,
+    equal,
+    held_out_loss,
+    run_of,
+    tiny_llama,
+    train,
+    trainable,
+    trained,
+    weights,
+)
+from transformers import AutoModelForCausalLM
 
-from baselines import Run, Tuning, methods, missing_packages, trains
-from workflow.steps.loop import Schedule, fit
-
-STEPS = 12
-VOCABULARY, WIDTH, INNER, LAYERS, KEYS = 128, 64, 128, 3, 32  # KEYS: width of the key and value projections
-
-
-@dataclass(frozen=True)
-class Case:
-    """A method with the parameters it is tested with; a rate of None is the default of 3e-3."""
-
-    method: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    precision: str = "float32"
-    lr: float = 3e-3
-
-    def __str__(self) -> str:
-        return "-".join([self.method, *(f"{k}={v}" for k, v in self.parameters.items()), self.precision])
-
-
-CASES = {
-    "none": [Case("none")],
-    "full": [Case("full"), Case("full", precision="bfloat16"), Case("full", {"pure": True}, "bfloat16")],
-    "lora": [Case("lora", lr=1e-2), Case("lora", {"rank": 4, "alpha": 16}, "bfloat16", lr=1e-2)],
-    "galore": [
-        Case("galore", {"rank": 8, "gap": 4}, lr=1e-2),
-        Case("galore", {"rank": 8, "gap": 4}, "bfloat16", lr=1e-2),
-        Case("galore", {"rank": 8, "gap": 4, "layerwise": True}, lr=1e-2),
-    ],
-    "lomo": [Case("lomo", lr=0.3), Case("lomo", precision="bfloat16", lr=0.3)],
-}
+from baselines import Tuning, methods, trains
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -55,108 +37,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", cases, ids=str)
 
 
-def run_of(case: Case, seed: int = 0, **changes: Any) -> Run:
-    """The case's Run on the first device the method supports; skips where it supports none here."""
-    method = methods()[case.method]
-    missing = missing_packages(method)
-    if missing:
-        pytest.skip(f"not installed: pip install {' '.join(missing)}")
-    options = {
-        "method": case.method, "lr": case.lr, "steps": STEPS, "batch_size": 4, "precision": case.precision,
-        "seed": seed, "parameters": {**method.PARAMETERS, **case.parameters}, **changes,
-    }  # fmt: skip
-    for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
-        run = Run(**{"device": device, **options})
-        refusal = method.supports(run)
-        if refusal is None:
-            return run
-    pytest.skip(refusal)
-
-
-def tiny_llama(run: Run, tied: bool = False) -> LlamaForCausalLM:
-    torch.manual_seed(1)  # the base model is the same for every seed
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=LAYERS,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32, tie_word_embeddings=tied,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).to(run.device, getattr(torch, run.precision))
-    torch.manual_seed(run.seed)
-    return model.train()
-
-
-def batch_at(run: Run, step: int) -> list[dict[str, torch.Tensor]]:
-    """The micro-batches of one step, each [sequences, 16]: counting 0 to 7 over and over, from a random start."""
-    generator = torch.Generator().manual_seed(1000 * run.seed + step)
-    start = torch.randint(8, (run.batch_size, 1), generator=generator)
-    tokens = (start + torch.arange(16)) % 8
-    parts = tokens.to(run.device).chunk(run.accumulation)
-    return [{"input_ids": part, "labels": part, "attention_mask": torch.ones_like(part)} for part in parts]
-
-
-def train(tuning: Tuning, run: Run, states: Path | None = None, stop: int = STEPS) -> None:
-    """The suite's own loop over the run's steps, cut off after `stop` of them with its state in `states`."""
-
-    class CutOff(Exception):
-        pass
-
-    def batch(step: int) -> list[dict[str, torch.Tensor]]:
-        if step == stop:
-            raise CutOff
-        return batch_at(run, step)
-
-    with contextlib.suppress(CutOff):
-        schedule = Schedule(run.lr, run.steps, "linear")
-        fit(tuning, batch, schedule, max_grad_norm=run.max_grad_norm, states=states, save_every=stop)
-
-
-@torch.no_grad()
-def held_out_loss(tuning: Tuning, run: Run) -> float:
-    return tuning.model(**batch_at(replace(run, seed=9), 0)[0]).loss.item()
-
-
-def built(case: Case, seed: int = 0, **changes: Any) -> tuple[Tuning, Run]:
-    run = run_of(case, seed, **changes)
-    return methods()[case.method].build(tiny_llama(run), run), run
-
-
-def trained(case: Case, seed: int = 0, **changes: Any) -> Tuning:
-    tuning, run = built(case, seed, **changes)
-    if tuning.optimizer is None:
-        pytest.skip(f"{case.method} trains nothing")
-    train(tuning, run)
-    return tuning
-
-
-def trainable(tuning: Tuning) -> dict[str, torch.Tensor]:
-    kept = {id(parameter) for parameter in tuning.trainable}
-    return {name: p.detach() for name, p in tuning.model.named_parameters() if id(p) in kept}
-
-
-def weights(tuning: Tuning) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach() for name, parameter in tuning.model.named_parameters()}
-
-
-def distance(a: Tuning, b: Tuning) -> float:
-    """Euclidean, over all weights."""
-    pairs = zip(weights(a).values(), weights(b).values(), strict=True)
-    return math.sqrt(sum((x.float() - y.float()).square().sum().item() for x, y in pairs))
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_loss_falls_and_only_trainable_parameters_move(case: Case) -> None:
+def test_loss_falls_and_frozen_parameters_stay(case: Case) -> None:
     tuning, run = built(case)
-    before = {name: parameter.clone() for name, parameter in weights(tuning).items()}
+    trained_names = trainable(tuning).keys()
+    frozen = {
+        name: parameter.clone()
+        for name, parameter in tuning.model.named_parameters()
+        if name not in trained_names and not parameter.requires_grad
+    }
     loss_before = held_out_loss(tuning, run)
     if tuning.optimizer is None:
         assert not trainable(tuning) and not trains(methods()[case.method])
         return
     train(tuning, run)
     assert held_out_loss(tuning, run) < 0.9 * loss_before
-    moved = {name for name, parameter in weights(tuning).items() if not torch.equal(parameter, before[name])}
-    assert moved <= trainable(tuning).keys()
+    after = weights(tuning)
+    assert equal(frozen, {name: after[name] for name in frozen})
 
 
 def test_one_seed_is_bitwise_equal_and_another_differs(case: Case) -> None:
@@ -224,3 +120,15 @@ def test_weight_decay_shrinks_the_matrices(case: Case) -> None:
         return sum(p.detach().float().norm().item() ** 2 for p in tuning.trainable if p.ndim >= 2)
 
     assert norm(trained(case, weight_decay=1.0)) < norm(trained(case))
+
+
+def test_footprint_is_the_papers(case: Case, tmp_path: Path) -> None:
+    if case.method not in FOOTPRINTS:
+        pytest.skip(f"tests/baselines/footprints.py has no formula for {case.method}: add its paper's")
+    tuning, run = built(case)
+    if tuning.optimizer is not None:
+        train(tuning, run, tmp_path, stop=10)  # in the middle of a block; each block has had its turn
+    active = sum(p.numel() for p in tuning.model.parameters() if p.requires_grad)
+    expected = FOOTPRINTS[case.method](sizes_of(tiny_llama(run), active), run.parameters)
+    state = tuning.optimizer.state_dict() if tuning.optimizer else {}
+    assert (sum(p.numel() for p in tuning.trainable), state_bytes(state)) == expected

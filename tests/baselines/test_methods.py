@@ -1,0 +1,173 @@
+"""The folder of methods: listing, refusing, and identities between methods."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from footprints import FOOTPRINTS, sizes_of, state_bytes
+from tiny import (
+    CASES,
+    STEPS,
+    Case,
+    built,
+    distance,
+    equal,
+    held_out_loss,
+    tiny_llama,
+    train,
+    trained,
+    weights,
+)
+
+import baselines
+from baselines import Run, Tuning, methods
+from baselines._adamw import MasterAdamW
+
+ROOT = Path(baselines.__file__).parents[1]
+
+
+def test_listing_needs_nothing_installed() -> None:
+    """`-S` leaves out site-packages: only Python's own library is there."""
+    program = "import baselines; print(*baselines.methods())"
+    listed = subprocess.run([sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.split() == list(methods())
+
+
+def test_every_method_says_what_tables_need() -> None:
+    for name, method in methods().items():
+        assert method.TITLE and method.PAPER, name
+        assert all(isinstance(note, str) and note.endswith(".") for note in method.NOTES), name
+        assert method.RESUMES is True or isinstance(method.RESUMES, str), name
+        own_keys = {"method", "lr", "grid"}  # of a method's settings in a config
+        assert not own_keys & method.PARAMETERS.keys(), name
+    titles = [method.TITLE for method in methods().values()]
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A second folder in which methods are looked for."""
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    methods.cache_clear()
+    yield tmp_path
+    methods.cache_clear()
+
+
+def test_a_file_that_lacks_a_name_is_refused(folder: Path) -> None:
+    (folder / "half.py").write_text("TITLE = 'Half'\nPAPER = 'none'\nPARAMETERS = {}\n")
+    with pytest.raises(AttributeError, match="half.py does not define REQUIRES, NOTES, RESUMES, supports"):
+        methods()
+
+
+def test_a_missing_package_is_named_and_the_method_still_listed(folder: Path) -> None:
+    text = (ROOT / "baselines" / "none.py").read_text()
+    (folder / "needy.py").write_text(text + "REQUIRES = ('no-such-package',)\n")
+    assert baselines.missing_packages(methods()["needy"]) == ["no-such-package"]
+    assert baselines.missing_packages(methods()["none"]) == []
+
+
+def test_the_documented_baseline_passes_the_conformance_test(tmp_path: Path) -> None:
+    """The page's file is put into a copy of the checkout, and nothing else there is changed."""
+    page = (ROOT / "docs" / "adding-a-baseline.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
+    for part in ("baselines", "workflow", "tests/baselines"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    (tmp_path / "baselines" / "signsgd.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "--method", "signsgd", "-p", "no:cacheprovider"]
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout
+    assert re.search(r"9 passed, 1 skipped", outcome.stdout), (
+        outcome.stdout
+    )  # skipped: no formula of its footprint
+
+
+def test_method_names_a_file_that_is_not_there() -> None:
+    command = [sys.executable, "-m", "pytest", "--method", "nonesuch", "tests/baselines", "--collect-only"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert outcome.returncode != 0 and "is there a baselines/nonesuch.py?" in outcome.stdout + outcome.stderr
+
+
+REFUSED = [
+    ("galore", {"parameters": {"layerwise": True}, "accumulation": 2}, "micro-batch"),
+    ("galore", {"parameters": {"layerwise": True}, "max_grad_norm": 1.0}, "max_grad_norm"),
+    ("lomo", {"accumulation": 2}, "micro-batch"),
+    ("lomo", {"precision": "float16"}, "bfloat16"),
+    ("adalomo", {"device": "cpu"}, "cuda"),
+    ("adalomo", {"device": "cuda", "accumulation": 2}, "micro-batch"),
+    ("full", {"parameters": {"pure": True}}, "bfloat16"),
+    ("apollo", {"parameters": {"scale_type": "row"}}, "scale_type"),
+    ("hift", {"parameters": {"order": "sideways"}}, "order"),
+]
+
+
+@pytest.mark.parametrize(("method", "changes", "word"), REFUSED)
+def test_what_cannot_run_is_refused_in_one_sentence(method: str, changes: dict[str, Any], word: str) -> None:
+    parameters = {**methods()[method].PARAMETERS, **changes.get("parameters", {})}
+    run = Run(
+        **{"method": method, "lr": 1e-3, "steps": 1, "batch_size": 1, **changes, "parameters": parameters}
+    )
+    sentence = methods()[method].supports(run)
+    assert word in sentence and "\n" not in sentence
+
+
+def test_fp32_masters_are_torch_adamw_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    start = torch.randn(64, 32).bfloat16()
+    theirs = start.float().requires_grad_()
+    ours = {dtype: start.to(dtype, copy=True).requires_grad_() for dtype in (torch.float32, torch.bfloat16)}
+    reference = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=0.1)
+    optimizers = {dtype: MasterAdamW([w], lr=1e-2, weight_decay=0.1) for dtype, w in ours.items()}
+    for _ in range(5):
+        gradient = torch.randn(64, 32).bfloat16()
+        theirs.grad = gradient.float()
+        reference.step()
+        for dtype, weight in ours.items():
+            weight.grad = gradient.to(dtype)
+            optimizers[dtype].step()
+    half = ours[torch.bfloat16]
+    assert torch.equal(ours[torch.float32], theirs)
+    assert torch.equal(optimizers[torch.bfloat16].state[half]["master"], theirs)
+    assert torch.equal(half, theirs.bfloat16())
+
+
+def test_layerwise_galore_is_galore() -> None:
+    plain, layerwise = CASES["galore"][0], CASES["galore"][2]
+    assert equal(weights(trained(plain)), weights(trained(layerwise)))
+
+
+def test_lomo_is_sgd() -> None:
+    lomo, sgd = trained(Case("lomo", lr=0.1)), trained(Case("sgd", lr=0.1))
+    assert distance(lomo, sgd) < 1e-5 * distance(lomo, built(Case("sgd"))[0])
+    clipped = {"max_grad_norm": 0.5}
+    lomo_clipped = trained(Case("lomo", lr=0.1), **clipped)
+    sgd_clipped = trained(Case("sgd", lr=0.1), **clipped)
+    assert distance(lomo_clipped, sgd_clipped) < 1e-4 * distance(lomo, sgd_clipped)
+
+
+def test_adalomo_learns_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The adapter alone, on the CPU, with the package's `.cuda()` made to do nothing."""
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    method = methods()["adalomo"]
+    run = Run(method="adalomo", lr=3e-2, steps=STEPS, batch_size=4, max_grad_norm=1.0, weight_decay=0.1)
+
+    def fresh() -> Tuning:
+        return method.build(tiny_llama(run), run)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    before = held_out_loss(whole, run)
+    train(whole, run)
+    assert held_out_loss(whole, run) < 0.9 * before
+    train(first, run, tmp_path, stop=5)
+    assert (
+        state_bytes(first.optimizer.state_dict())
+        == FOOTPRINTS["adalomo"](sizes_of(tiny_llama(run), 0), {})[1]
+    )
+    train(second, run, tmp_path)
+    assert equal(weights(whole), weights(second))
