@@ -18,7 +18,10 @@ from workflow.steps.files import InputError
 from workflow.steps.fingerprint import fingerprint
 
 min_version("9.0")
-shell.prefix("export TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1 TOKENIZERS_PARALLELISM=false; ")
+shell.prefix(
+    f"export PYTHONPATH={workflow.basedir} TRANSFORMERS_VERBOSITY=error"
+    " HF_HUB_DISABLE_PROGRESS_BARS=1 TOKENIZERS_PARALLELISM=false; "
+)
 
 # `config` holds what the command line gave: the files after --configfile and the values after --config.
 CONFIGS = workflow.configfiles or [Path(workflow.basedir, "workflow/config/mini.yaml")]

@@ -30,6 +30,23 @@ rule data:
         "python -m workflow.steps.data --config {input} --out {params.out} 2>&1 | tee {log}"
 
 
+rule check:
+    input:
+        config=ancient(rules.config.output),
+        manifest=rules.data.output,
+    output:
+        f"{OUT}/data/checked.txt",
+    params:
+        tasks=EXPERIMENT["tasks"],
+        data=subpath(input.manifest[0], parent=True),
+    log:
+        f"{OUT}/logs/check.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflow.steps.check --config {input.config} --data {params.data} --out {output} 2>&1 | tee {log}"
+
+
 rule base:
     input:
         config=ancient(rules.config.output),

@@ -2,6 +2,7 @@ rule train:
     input:
         config=ancient(rules.config.output),
         manifest=rules.data.output,
+        checked=ancient(rules.check.output),
         base=rules.base.output,
     output:
         f"{OUT}/runs/{{method}}/seed-{{seed}}/train.json",

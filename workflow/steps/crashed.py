@@ -38,6 +38,8 @@ def main() -> None:
     config = read_json(arguments.config)
     names = config["tasks"] if arguments.kind == "evaluate" else [arguments.kind]
     for name in names:
+        if (arguments.out / f"{name}.json").exists():  # finished before the step died
+            continue
         record = result(arguments.kind, arguments.config.parent, config, arguments.method, arguments.seed,
                         "crashed", reason(arguments.code))  # fmt: skip
         write_json(arguments.out / f"{name}.json", record)

@@ -17,6 +17,7 @@ from functools import cache
 from types import ModuleType
 
 SPLITS = ("train", "dev", "test")
+PATIENCE = 10_000  # draws in a row without a new row, after which there is none
 
 
 @cache
@@ -30,17 +31,17 @@ def distinct(draw: Callable[[random.Random], tuple[str, dict]], split: str, size
     """`size` rows of one split, no key twice, no key shared with another split.
 
     `draw` returns a key and a row.  The key alone decides the split it belongs to,
-    so that splits are disjoint whatever their sizes.  Raises ValueError when the
-    generator runs out of new rows.
+    so that splits are disjoint whatever their sizes.  Raises ValueError when draw
+    after draw brings nothing new.
     """
     rng = random.Random(f"{split} {seed}")
-    seen = set()
-    for _ in range(200 * size):
-        if len(seen) == size:
-            return
+    seen: set[str] = set()
+    misses = 0
+    while len(seen) < size:
         key, row = draw(rng)
         if key not in seen and random.Random(key).choice(SPLITS) == split:
             seen.add(key)
+            misses = 0
             yield row
-    if len(seen) < size:
-        raise ValueError(f"the generator has fewer than {size} distinct rows for the {split} split")
+        elif (misses := misses + 1) > PATIENCE:
+            raise ValueError(f"the generator found only {len(seen)} distinct rows for the {split} split")

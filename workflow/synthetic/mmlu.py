@@ -10,21 +10,18 @@ from collections.abc import Iterator
 from workflow.synthetic import distinct
 
 LETTERS = "ABCD"
-PLACES = ("Avor", "Brin", "Calda", "Dorn", "Elva", "Fenn", "Gorm", "Hest", "Ilma", "Jorv", "Kest", "Lund")
-CITIES = ("Mora", "Nist", "Orla", "Pend", "Quill", "Rask", "Sorn", "Tarn", "Ulm", "Vesk", "Wold", "Yarm")
-BEASTS = ("ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen", "ibis", "jay", "kite", "lynx")
-FOODS = ("moss", "honey", "fish", "bones", "worms", "berries", "grass", "seeds", "snails", "fruit", "mice", "rabbits")
-PAIRS = (
-    ("hot", "cold"), ("big", "small"), ("fast", "slow"), ("dark", "light"), ("wet", "dry"), ("old", "young"),
-    ("hard", "soft"), ("full", "empty"), ("early", "late"), ("high", "low"), ("loud", "quiet"), ("rich", "poor"),
-)  # fmt: skip
+PLACES = ("Avor", "Brin", "Calda", "Dorn", "Elva", "Fenn", "Gorm", "Hest")
+CITIES = ("Mora", "Nist", "Orla", "Pend", "Quill", "Rask", "Sorn", "Tarn")
+BEASTS = ("ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen")
+FOODS = ("moss", "honey", "fish", "bones", "worms", "berries", "grass", "seeds")
+PAIRS = (("hot", "cold"), ("big", "small"), ("fast", "slow"), ("wet", "dry"), ("old", "young"), ("hard", "soft"))
 
 # subject: (question, statement in the corpus, fact -> answer)
 SUBJECTS = {
     "geography": ("What is the capital of {}?", "The capital of {} is {}.", dict(zip(PLACES, CITIES, strict=True))),
     "zoology": ("What does the {} eat?", "The {} eats {}.", dict(zip(BEASTS, FOODS, strict=True))),
     "language": ("What is the opposite of {}?", "The opposite of {} is {}.", dict([*PAIRS, *(p[::-1] for p in PAIRS)])),
-    "arithmetic": ("What comes after {}?", "After {} comes {}.", {str(n): str(n + 1) for n in range(30)}),
+    "arithmetic": ("What comes after {}?", "After {} comes {}.", {str(n): str(n + 1) for n in range(1, 11)}),
 }
 
 
