@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint as recompute
 
+from chunkft.subtensor import stand_in
+
 CACHES = ("past_key_values", "past_key_value", "layer_past")  # transformers' names for a generation cache
 OFFLOAD_BYTES = 1 << 20  # smaller tensors stay: moving them saves nothing
 
@@ -41,6 +43,11 @@ class checkpoint:
         self.layers = repeated(model) if layers is None else list(layers)
         if not self.layers:
             raise ValueError("layers: the model has no list of modules of one class; say what to recompute")
+        for layer in self.layers:
+            if stand_in(layer) is not None:
+                raise ValueError(
+                    f"layers: a {type(layer).__name__} is too little; give modules made of others"
+                )
         shelf = Shelf() if offload else None
         self._own = [vars(layer).get("forward") for layer in self.layers]
         for layer in self.layers:

@@ -12,11 +12,8 @@ from chunkft import partition as partitions
 from chunkft.memory import chunk_bytes, fewest_chunks, size, state_bytes
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
-from chunkft.states import POLICIES, RESIDUAL, Piece, State, States
-from chunkft.subtensor import Sites, release
-
-# Elements whose fp32 master, gradient and moments exist at one time while 16-bit weights are updated.
-BLOCK = 1 << 22
+from chunkft.states import BLOCK, POLICIES, RESIDUAL, Piece, State, States, blocks
+from chunkft.subtensor import CHILD, Sites, release
 
 # Their update of an element reads its own gradient and state alone, so that a slice can be updated in blocks.
 ELEMENTWISE = tuple(
@@ -98,22 +95,13 @@ class ChunkFT(torch.optim.Optimizer):
             raise ValueError('state="disk" and state_dir="a folder" go together: give both or neither')
         if steps_per_chunk < 1:
             raise ValueError(f"steps_per_chunk={steps_per_chunk} must be at least 1")
-        if base in (torch.optim.LBFGS, torch.optim.SparseAdam):
-            raise ValueError(f"base={base.__name__} needs a closure or sparse gradients; choose another")
-        for name, p in model.named_parameters():
-            if p.is_meta:
-                raise ValueError(f"model: {name!r} is on the meta device; load the weights first")
-
+        _check_trainable_here(model, base)
         self._model = model
         self._sites = Sites(model, whole)
         trainable = _groups(self._sites.parameters, groups)
         named = {n: self._sites.parameters[n] for group in trainable for n in group["params"]}
-        fusable = base in (torch.optim.Adam, torch.optim.AdamW) and not base_kwargs.keys() & {
-            "foreach",
-            "fused",
-        }
-        if fusable and all(p.is_cuda and needs_master(p.dtype) for p in named.values()):
-            base_kwargs["fused"] = True  # one kernel a block, without temporaries
+        if all(p.is_cuda and needs_master(p.dtype) for p in named.values()):
+            base_kwargs = _fused(base, base_kwargs)
         self._group_of = {name: i for i, group in enumerate(trainable) for name in group["params"]}
         self._base = base(
             [{**g, "params": [self._sites.parameters[n] for n in g["params"]]} for g in trainable],
@@ -185,11 +173,11 @@ class ChunkFT(torch.optim.Optimizer):
         leaves = self._sites.activate(slices)
         for group in self.param_groups:
             group["params"] = []
-        pieces: list[Piece] = []
-        for s, leaf in zip(slices, leaves, strict=True):
-            self.param_groups[self._group_of[s.name]]["params"].append(leaf)
-            pieces += self._pieces(s, leaf)
-        self._blocks = self._pack(pieces)
+        self._active = list(zip(slices, leaves, strict=True))
+        grouped = [(s, leaf, self._group_of[s.name]) for s, leaf in self._active]
+        for _, leaf, number in grouped:
+            self.param_groups[number]["params"].append(leaf)
+        self._blocks = blocks(grouped, self._base_is_elementwise, self.resident)
 
     def _leave(self) -> None:
         for group in self.param_groups:
@@ -205,7 +193,7 @@ class ChunkFT(torch.optim.Optimizer):
             p.requires_grad_(True)
         for group in self.param_groups:
             group["params"] = []
-        self._blocks = []
+        self._active, self._blocks = [], []
 
     # The update
 
@@ -216,6 +204,7 @@ class ChunkFT(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._check_leaves()
         self._check_gradients()
         turn_ends = len(self.chunks) > 1 and (self.steps + 1) % self.steps_per_chunk == 0
         for i, block in enumerate(self._blocks):
@@ -232,6 +221,14 @@ class ChunkFT(torch.optim.Optimizer):
         if turn_ends:
             self._enter()
         return loss
+
+    def _check_leaves(self) -> None:
+        for s, leaf in self._active:
+            weight = self._sites.parameters[s.name]
+            if leaf.untyped_storage().data_ptr() != weight.untyped_storage().data_ptr():
+                raise RuntimeError(
+                    f"model: {s.name!r} was moved or converted after the optimizer was made; do that before"
+                )
 
     def _check_gradients(self) -> None:
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
@@ -273,36 +270,6 @@ class ChunkFT(torch.optim.Optimizer):
                 state[RESIDUAL] = empty_residual(piece.weight) if residual is None else residual
                 split_(target, piece.weight, state[RESIDUAL])
 
-    def _pieces(self, s: Slice, leaf: nn.Parameter) -> list[Piece]:
-        """The slice in runs of rows of at most BLOCK elements, where there is anything to gain by cutting."""
-        group = self._group_of[s.name]
-        cut = self._base_is_elementwise and (needs_master(leaf.dtype) or not self.resident)
-        if leaf.dim() == 0 or not cut or leaf.numel() <= BLOCK:
-            weight = leaf if leaf.dim() or not needs_master(leaf.dtype) else leaf.detach()
-            return [Piece(s, weight, leaf, slice(None), group)]
-        step = max(1, BLOCK * leaf.shape[0] // leaf.numel())
-        first = s.rows[0] if s.rows else 0
-        pieces = []
-        for start in range(0, leaf.shape[0], step):
-            rows = slice(start, min(start + step, leaf.shape[0]))
-            part = Slice(s.name, (first + rows.start, first + rows.stop), s.columns)
-            pieces.append(Piece(part, leaf.detach()[rows], leaf, rows, group))
-        return pieces
-
-    def _pack(self, pieces: list[Piece]) -> list[list[Piece]]:
-        """Pieces in blocks that are updated together: of about BLOCK elements, or all at once."""
-        if self.resident and not any(needs_master(p.weight.dtype) for p in pieces):
-            return [pieces]
-        blocks: list[list[Piece]] = [[]]
-        elements = 0
-        for p in pieces:
-            if blocks[-1] and elements + p.weight.numel() > BLOCK:
-                blocks.append([])
-                elements = 0
-            blocks[-1].append(p)
-            elements += p.weight.numel()
-        return blocks
-
     # Saving and loading
 
     def _plan(self) -> dict[str, Any]:
@@ -326,11 +293,7 @@ class ChunkFT(torch.optim.Optimizer):
             "state": {
                 key: dict(state) for key, state in {**self._states.idle, **self._states.active}.items()
             },
-            "gradients": {
-                str(s): leaf.grad
-                for s, leaf in zip(self.chunks[self.chunk], self._leaves(), strict=True)
-                if leaf.grad is not None
-            },
+            "gradients": {str(s): leaf.grad for s, leaf in self._active if leaf.grad is not None},
             "param_groups": [
                 {k: v for k, v in group.items() if k != "params"} for group in self.param_groups
             ],
@@ -357,13 +320,9 @@ class ChunkFT(torch.optim.Optimizer):
             group.update(saved)
         self._states.load(state_dict["state"])
         self._enter()
-        for s, leaf in zip(self.chunks[self.chunk], self._leaves(), strict=True):
+        for s, leaf in self._active:
             if (gradient := state_dict["gradients"].get(str(s))) is not None:
                 leaf.grad = gradient.to(leaf.device, copy=True)
-
-    def _leaves(self) -> list[nn.Parameter]:
-        """The active leaves in the order of their slices."""
-        return list(dict.fromkeys(piece.leaf for block in self._blocks for piece in block))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if hasattr(self, "steps"):
@@ -387,6 +346,25 @@ class ChunkFT(torch.optim.Optimizer):
             mark = "->" if i == self.chunk else ""
             lines.append(f"{mark:2}{i:5} {len(chunk):8} {elements:13,} {size / 2**20:9.2f}  {span}")
         return "\n".join(lines)
+
+
+def _check_trainable_here(model: nn.Module, base: type[torch.optim.Optimizer]) -> None:
+    if base in (torch.optim.LBFGS, torch.optim.SparseAdam):
+        raise ValueError(f"base={base.__name__} needs a closure or sparse gradients; choose another")
+    if any(CHILD in module._modules for module in model.modules()):
+        raise ValueError("model: another ChunkFT is training it; call close() on that one first")
+    for name, p in model.named_parameters():
+        if p.is_meta:
+            raise ValueError(f"model: {name!r} is on the meta device; load the weights first")
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise ValueError("model: gradients of slices are not reduced over processes; train in one process")
+
+
+def _fused(base: type[torch.optim.Optimizer], base_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """One kernel a block, without temporaries, unless the user chose otherwise."""
+    chosen = base not in (torch.optim.Adam, torch.optim.AdamW) or base_kwargs.keys() & {"foreach", "fused"}
+    return base_kwargs if chosen else {**base_kwargs, "fused": True}
 
 
 def _difference(name: str, saved: Any, here: Any) -> str:

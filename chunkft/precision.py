@@ -27,6 +27,8 @@ def join(weight: Tensor, residual: Tensor | None) -> Tensor:
 
 def split_(master: Tensor, weight: Tensor, residual: Tensor) -> None:
     """Write the master into `weight`, rounded to nearest, and `residual`.  Overwrites `master`."""
+    if master.dim() == 0:
+        master, weight, residual = master[None], weight[None], residual[None]
     if weight.dtype == torch.float16:
         weight.copy_(master)
         residual.copy_(master.sub_(weight))

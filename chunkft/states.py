@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from chunkft.partition import Slice
-from chunkft.precision import round_stochastically
+from chunkft.precision import needs_master, round_stochastically
 
 POLICIES = ("fp32", "bf16", "reset", "disk")
 RESIDUAL = "residual"  # of a 16-bit weight; kept by every policy, since losing it would change the weights
+BLOCK = 1 << 22  # elements whose fp32 master, gradient and moments exist at one time while they are updated
 IN_FLIGHT = 2  # blocks on their way to the host, beside the one being updated
 
 State = dict[str, Any]
@@ -40,6 +41,46 @@ class Piece:
     def gradient(self) -> Tensor | None:
         gradient = self.leaf.grad
         return gradient if gradient is None or gradient.dim() == 0 else gradient[self.rows]
+
+
+def blocks(
+    active: list[tuple[Slice, torch.nn.Parameter, int]], elementwise: bool, resident: bool
+) -> list[list[Piece]]:
+    """The pieces of the active slices (slice, leaf, group), in runs to be updated, and to travel, together.
+
+    Runs have about BLOCK elements.  With fp32 weights whose state stays there is nothing to gain by that, and
+    there is one run of whole slices.
+    """
+    stays = resident and not any(needs_master(leaf.dtype) for _, leaf, _ in active)
+    pieces = [
+        piece
+        for s, leaf, group in active
+        for piece in _pieces(s, leaf, group, elementwise and (needs_master(leaf.dtype) or not resident))
+    ]
+    if stays:
+        return [pieces]
+    runs: list[list[Piece]] = [[]]
+    elements = 0
+    for piece in pieces:
+        if runs[-1] and elements + piece.weight.numel() > BLOCK:
+            runs.append([])
+            elements = 0
+        runs[-1].append(piece)
+        elements += piece.weight.numel()
+    return runs
+
+
+def _pieces(s: Slice, leaf: torch.nn.Parameter, group: int, cut: bool) -> list[Piece]:
+    if leaf.dim() == 0 or not cut or leaf.numel() <= BLOCK:
+        return [Piece(s, leaf, leaf, slice(None), group)]
+    step = max(1, BLOCK * leaf.shape[0] // leaf.numel())
+    first = s.rows[0] if s.rows else 0
+    pieces = []
+    for start in range(0, leaf.shape[0], step):
+        rows = slice(start, min(start + step, leaf.shape[0]))
+        part = Slice(s.name, (first + rows.start, first + rows.stop), s.columns)
+        pieces.append(Piece(part, leaf.detach()[rows], leaf, rows, group))
+    return pieces
 
 
 def _large(value: Any) -> bool:
