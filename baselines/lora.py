@@ -12,7 +12,10 @@ PAPER = "arXiv 2106.09685"
 # rank 8 and alpha = 4 rank: what arXiv 2404.02827 compares with
 PARAMETERS: dict[str, Any] = {"rank": 8, "alpha": 32.0, "dropout": 0.0}
 REQUIRES = ("peft",)
-NOTES = ("Merging into 16-bit weights rounds: the exported model is the tuned one up to that rounding.",)
+NOTES = (
+    "Kept: beside 16-bit weights the adapters and their products are in fp32, peft's default.",
+    "Merging into 16-bit weights rounds: the exported model is the tuned one up to that rounding.",
+)
 RESUMES = True
 
 

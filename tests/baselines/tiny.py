@@ -14,12 +14,12 @@ from baselines import Run, Tuning, methods, missing_packages
 from workflow.steps.loop import Schedule, fit
 
 STEPS = 12
-VOCABULARY, WIDTH, INNER, LAYERS, KEYS = 128, 64, 128, 3, 32  # KEYS: width of the key and value projections
+VOCABULARY, WIDTH, INNER, LAYERS = 128, 64, 128, 3
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method with the parameters it is tested with; a rate of None is the default of 3e-3."""
+    """A method with the parameters, the precision of the weights and the learning rate it is tested with."""
 
     method: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -121,13 +121,13 @@ def held_out_loss(tuning: Tuning, run: Run) -> float:
     return tuning.model(**batch_at(replace(run, seed=9), 0)[0]).loss.item()
 
 
-def built(case: Case, seed: int = 0, **changes: Any) -> tuple[Tuning, Run]:
+def built(case: Case, seed: int = 0, tied: bool = False, **changes: Any) -> tuple[Tuning, Run]:
     run = run_of(case, seed, **changes)
-    return methods()[case.method].build(tiny_llama(run), run), run
+    return methods()[case.method].build(tiny_llama(run, tied), run), run
 
 
-def trained(case: Case, seed: int = 0, **changes: Any) -> Tuning:
-    tuning, run = built(case, seed, **changes)
+def trained(case: Case, seed: int = 0, tied: bool = False, **changes: Any) -> Tuning:
+    tuning, run = built(case, seed, tied, **changes)
     if tuning.optimizer is None:
         pytest.skip(f"{case.method} trains nothing")
     train(tuning, run)
