@@ -175,5 +175,5 @@ def test_checkpointing_lets_backward_stop_above_frozen_layers() -> None:
     model = tiny_llama(Run(method="none", lr=0.0, steps=1, batch_size=1))
     model.requires_grad_(False)
     baselines.checkpoint_activations(model)
-    assert model.is_gradient_checkpointing
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
     assert not model.get_input_embeddings()(torch.tensor([0])).requires_grad
