@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chunkft.subtensor import CHILD, Ranges, autocast_operands
+from chunkft.subtensor import CHILD, autocast_operands, operands
 
 # Logits held at one time, 32 MiB in fp32; with a large vocabulary more, since short products are slow.
 BLOCK_LOGITS = 1 << 23
@@ -42,15 +42,11 @@ def head_loss(
     labels = labels.reshape(-1)
     if count is None:
         count = (labels != ignore_index).sum()
-    weight_ranges: list[Ranges] = []
-    bias_ranges: list[Ranges] = []
-    leaves: list[Tensor] = []
-    if CHILD in head._modules:
-        weight_ranges, bias_ranges, leaves = head.active_slices.ranges()  # type: ignore[union-attr, operator]
+    given = labels, ignore_index
+    sliced = CHILD in head._modules
+    arguments = operands(head, *given) if sliced else (head.weight, head.bias, *given, [], [])
     hidden = hidden.reshape(-1, hidden.shape[-1])
-    total: Tensor = BlockwiseCrossEntropy.apply(
-        hidden, head.weight, head.bias, labels, ignore_index, weight_ranges, bias_ranges, *leaves
-    )
+    total: Tensor = BlockwiseCrossEntropy.apply(hidden, *arguments)
     return total / count
 
 

@@ -13,7 +13,7 @@ from chunkft.memory import chunk_bytes, fewest_chunks, size, state_bytes
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import BLOCK, POLICIES, RESIDUAL, Piece, State, States, blocks
-from chunkft.subtensor import CHILD, Sites, release
+from chunkft.subtensor import CHILD, Sites
 
 # Their update of an element reads its own gradient and state alone, so that a slice can be updated in blocks.
 ELEMENTWISE = tuple(
@@ -131,6 +131,7 @@ class ChunkFT(torch.optim.Optimizer):
         self._states = States(state, None if state_dir is None else Path(state_dir), self._generator)
         self.steps = 0  # optimizer steps taken
         self._trainable = [p for p in self._sites.parameters.values() if p.requires_grad]
+        self._sites.deactivate(model)
         self._enter()
 
     def _cut(self, named: dict[str, nn.Parameter], partition: Any, chunks: int | None) -> partitions.Chunks:
@@ -167,8 +168,6 @@ class ChunkFT(torch.optim.Optimizer):
 
     def _enter(self) -> None:
         """Make the active chunk's slices require gradients, and nothing else."""
-        for p in self._sites.parameters.values():
-            p.requires_grad_(False)
         slices = self.chunks[self.chunk]
         leaves = self._sites.activate(slices)
         for group in self.param_groups:
@@ -183,8 +182,7 @@ class ChunkFT(torch.optim.Optimizer):
         for group in self.param_groups:
             for leaf in group["params"]:
                 leaf.grad = None
-                leaf.requires_grad_(False)
-        release(self._model)
+        self._sites.deactivate(self._model)
 
     def close(self) -> None:
         """End training: every module and every `requires_grad` is as it was before; no more steps."""

@@ -5,9 +5,13 @@ one leaf parameter per slice, a view of the weight, and its `forward` is one of 
 compute what the module computes, from the whole frozen weight, and give gradients to the leaves.  The child
 makes the leaves show up in `model.parameters()`, so that they are clipped and zeroed like any parameter, and
 keeps them out of `model.state_dict()`.  `release` takes both away again.
+
+Where a weight is also read by anything else than its own module, as by a fused head loss, that use has an
+ordinary gradient, made whole; a hook hands the leaves their part of it.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import MethodType
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from chunkft.partition import Slice
 
@@ -154,34 +159,43 @@ class ScaleAndShift(torch.autograd.Function):
 
 
 def _linear(self: Any, input: Tensor) -> Tensor:
-    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
-    return MatrixProduct.apply(input, self.weight, self.bias, False, weight_ranges, bias_ranges, *leaves)
+    return MatrixProduct.apply(input, *operands(self, False))
 
 
 def _conv1d(self: Any, x: Tensor) -> Tensor:
-    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
-    return MatrixProduct.apply(x, self.weight, self.bias, True, weight_ranges, bias_ranges, *leaves)
+    return MatrixProduct.apply(x, *operands(self, True))
+
+
+def operands(module: Any, *between: Any) -> tuple[Any, ...]:
+    """Weight, bias, what is given, ranges and leaves: what a Function of a module with active slices takes.
+
+    What is cut is detached: its gradient goes to the leaves.  What is whole gets its own.
+    """
+    weight_ranges, bias_ranges, leaves = module.active_slices.ranges()
+    weight = module.weight.detach() if weight_ranges else module.weight
+    bias = module.bias.detach() if bias_ranges else getattr(module, "bias", None)
+    return weight, bias, *between, weight_ranges, bias_ranges, *leaves
 
 
 def _embedding(self: Any, input: Tensor) -> Tensor:
     ranges, _, leaves = self.active_slices.ranges()
-    return Lookup.apply(input, self.weight, self.padding_idx, ranges, *leaves)
+    return Lookup.apply(input, self.weight.detach(), self.padding_idx, ranges, *leaves)
 
 
 def _normalization(self: Any, x: Tensor, *, neutral: float) -> Tensor:
-    weight_ranges, bias_ranges, leaves = self.active_slices.ranges()
-    y = type(self).forward(self, x)
+    weight, bias, weight_ranges, bias_ranges, *leaves = operands(self)
+    y = _twin(self, weight, bias)(x)
     with torch.no_grad():
-        n = unscaled(self, neutral)(x) if weight_ranges else None
+        n = _twin(self, torch.full_like(weight, neutral), None)(x) if weight_ranges else None
     return ScaleAndShift.apply(y, n, weight_ranges, bias_ranges, *leaves)
 
 
-def unscaled(module: Any, neutral: float) -> Any:
-    """A twin of a normalization that stops before scale and shift."""
+def _twin(module: Any, weight: Tensor, bias: Tensor | None) -> Any:
+    """The module as it is without active slices, with another weight and bias."""
     twin = copy.copy(module)
     vars(twin).pop("forward", None)
     twin._parameters = {}
-    twin.weight, twin.bias = torch.full_like(module.weight, neutral), None
+    twin.weight, twin.bias = weight, bias
     return twin
 
 
@@ -243,6 +257,8 @@ class Sites:
         names = {id(p): name for name, p in self.parameters.items()}
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in self.parameters}
         self._stand_ins: dict[nn.Module, StandIn | None] = {}
+        self._hooks: list[RemovableHandle] = []
+        self._read_elsewhere: set[str] = set()
         for module in model.modules():
             own = [(key, p) for key, p in module.named_parameters(recurse=False, remove_duplicate=False)]
             for key, p in own:
@@ -255,10 +271,20 @@ class Sites:
             if name in whole or any(self._stand_ins[module] is None for module, _ in owners)
         }
 
+    def deactivate(self, model: nn.Module) -> None:
+        """Undo `activate`: nothing requires gradients, and every module is as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        release(model)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(False)
+
     def activate(self, slices: Iterable[Slice]) -> list[nn.Parameter]:
         """Make these slices, and nothing else, require gradients; returns their leaves, in order."""
         leaves: list[nn.Parameter] = []
         at: dict[nn.Module, list[tuple[str, Slice, nn.Parameter]]] = {}
+        cut: dict[str, list[tuple[Slice, nn.Parameter]]] = {}
         for s in slices:
             parameter = self.parameters[s.name]
             if s.whole:
@@ -267,6 +293,7 @@ class Sites:
                 continue
             leaf = nn.Parameter(parameter.detach()[s.index()])  # a view: updating it updates the weight
             leaves.append(leaf)
+            cut.setdefault(s.name, []).append((s, leaf))
             for module, attribute in self._owners[s.name]:
                 at.setdefault(module, []).append((attribute, s, leaf))
         for module, active in at.items():
@@ -277,7 +304,26 @@ class Sites:
             forward = self._stand_ins[module]
             assert forward is not None  # only what can be cut is given in slices
             module.forward = MethodType(forward, module)  # type: ignore[method-assign]
+        for name, parts in cut.items():
+            # Its own module detaches it; any other use of it is caught.
+            weight = self.parameters[name].requires_grad_(True)
+            hook = partial(self._hand_over, name, parts)
+            self._hooks.append(weight.register_post_accumulate_grad_hook(hook))
         return leaves
+
+    def _hand_over(self, name: str, parts: list[tuple[Slice, nn.Parameter]], parameter: Tensor) -> None:
+        """Give the leaves their part of a gradient that was made whole."""
+        gradient, parameter.grad = parameter.grad, None
+        if gradient is None:  # a compiled graph that takes the weight as an input, and only detaches it
+            return
+        for s, leaf in parts:
+            part = gradient[s.index()]
+            leaf.grad = part.clone() if leaf.grad is None else leaf.grad + part
+        if name not in self._read_elsewhere:
+            self._read_elsewhere.add(name)
+            warnings.warn(
+                f"{name} is used outside its module: there its gradient is made whole", stacklevel=2
+            )
 
 
 def release(model: nn.Module) -> nn.Module:

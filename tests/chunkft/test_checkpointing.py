@@ -44,7 +44,11 @@ def test_updates_are_the_same_bit_for_bit(architecture: tuple[nn.Module, Loss]) 
 
 def test_layers_of_ones_own() -> None:
     torch.manual_seed(0)
-    model = nn.ModuleDict({name: nn.Sequential(nn.Linear(6, 6), nn.Tanh()) for name in "abc"})
+
+    def layer() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 6), nn.Tanh())
+
+    model = nn.ModuleDict({name: layer() for name in "abc"})
     x = torch.randn(4, 6)
     plain = copy.deepcopy(model)
 

@@ -201,6 +201,33 @@ def test_linear_with_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     assert_equal(union_of_chunks(model, lambda m: m(x).square().sum(), partition=partition), dense)
 
 
+class Borrowed(nn.Module):
+    """An embedding whose weight is also the head's, read without its module, and a Linear read both ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(12, 6), nn.Linear(6, 6)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.layer(self.embedding(ids)).tanh() @ self.layer.weight
+        return F.linear(x, self.embedding.weight)
+
+
+@pytest.mark.parametrize("partition", ["contiguous", "strided"])
+def test_weights_read_without_their_module(partition: str) -> None:
+    torch.manual_seed(0)
+    model, ids = Borrowed().double(), torch.randint(12, (3, 4))
+
+    def loss(model: nn.Module) -> Tensor:
+        return F.cross_entropy(model(ids).flatten(0, 1), ids.flatten())
+
+    dense = dense_gradients(model, loss)
+    with pytest.warns(UserWarning, match="is used outside its module") as caught:
+        assert_equal(union_of_chunks(model, loss, chunks=5, partition=partition), dense)
+    assert len({str(w.message) for w in caught}) == len(caught)
+    assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_with_fp32_weights(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
