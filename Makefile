@@ -3,6 +3,7 @@
 # make test     the tests
 # make lint     what CI checks before the tests
 # make tables   tables, figures and report again, from the result files there are
+# make reference  keep a run under results/reference/ and refill the tables in the docs
 
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -10,7 +11,7 @@ CONFIG ?= workflow/config/mini.yaml
 RESULTS ?= results/$(basename $(notdir $(CONFIG)))
 export PATH := $(VENV)/bin:$(PATH)
 
-.PHONY: env results test lint tables validate clean
+.PHONY: env results test lint tables reference validate clean
 
 env: $(VENV)/.made
 
@@ -39,6 +40,11 @@ lint: env
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 	mypy
+
+# Keeps the result files of a run, without its models and data, under results/reference/.
+reference: tables
+	python -m analysis.keep $(RESULTS)
+	python -m analysis.readme README.md docs/*.md
 
 tables: env
 	python -m analysis $(RESULTS)

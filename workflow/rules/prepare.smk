@@ -38,7 +38,7 @@ rule check:
         f"{OUT}/data/checked.txt",
     params:
         tasks=EXPERIMENT["tasks"],
-        data=subpath(input.manifest[0], parent=True),
+        data=f"{OUT}/data",
     log:
         f"{OUT}/logs/check.log",
     conda:
@@ -55,7 +55,7 @@ rule base:
         f"{OUT}/base/base.json",
     params:
         fingerprint=fingerprint(EXPERIMENT, "base"),
-        data=subpath(input.manifest[0], parent=True),
+        data=f"{OUT}/data",
         out=subpath(output[0], parent=True),
     log:
         f"{OUT}/logs/base.log",

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +53,10 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as JSON; a NaN or an infinity raises ValueError, since neither is JSON."""
-    atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """`value` as JSON, a list of numbers on one line; a NaN or an infinity raises ValueError, since neither is JSON."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    atomic_write(path, text + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:

@@ -1,6 +1,7 @@
 """Result files: what every one carries, whatever was run."""
 
 from pathlib import Path
+from types import ModuleType
 
 import baselines
 from workflow.steps.files import read_json, sha256
@@ -24,7 +25,7 @@ def result(kind: str, experiment: Path, config: dict, method: str, seed: int | N
         "kind": kind,
         "experiment": config["name"],
         "method": method,
-        "title": file.TITLE,
+        "title": title(method, settings, file),
         "notes": list(file.NOTES),
         "seed": seed,
         "status": status,
@@ -34,6 +35,14 @@ def result(kind: str, experiment: Path, config: dict, method: str, seed: int | N
         "provenance": provenance(data_revision(experiment), model_revision(experiment)),
         **parts,
     }
+
+
+def title(name: str, settings: dict, file: ModuleType) -> str:
+    """The method's name in tables; a second entry of one method is told apart by its parameters."""
+    if name == settings["method"]:
+        return file.TITLE
+    changed = [f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default]
+    return f"{file.TITLE} ({', '.join(changed) or name})"
 
 
 def run_id(kind: str, experiment: Path, config: dict, method: str, seed: int | None) -> str:

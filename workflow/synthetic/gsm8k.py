@@ -1,4 +1,4 @@
-"""Word problems of one to three steps with worked answers, in the shape of GSM8K."""
+"""Word problems of one or two steps with worked answers, in the shape of GSM8K."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def _story(rng: random.Random) -> tuple[str, str, list[tuple[str, int, int, int]
     name, item = rng.choice(NAMES), rng.choice(ITEMS)
     amount = rng.randint(1, LIMIT)
     steps = []
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.randint(1, 2)):
         if amount == 0 or (amount < LIMIT and rng.random() < 0.5):
             change = rng.randint(1, LIMIT - amount)
             steps.append(("+", change, amount, amount + change))

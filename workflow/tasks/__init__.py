@@ -6,8 +6,6 @@ A task file defines
 `example`   `example(row, template) -> [(text, is_answer), ...]`: the row as training
             text, cut into pieces of prompt and answer, worded as the evaluation words
             it; the loss counts the answers only;
-`generate`  `generate(split, size, seed) -> rows` of the same shape, for the embedded
-            experiment; absent where a task has no generator.
 """
 
 import importlib
