@@ -54,17 +54,19 @@ class Case:
     model: str = "7B"
     batch: int = 1
     checkpointing: bool = True
+    keep_products: bool = False  # see `chunkft.checkpoint`
     sampled: int = 8  # chunks measured, evenly spread
     options: dict[str, Any] = field(default_factory=dict)  # ChunkFT's
 
     def __str__(self) -> str:
         given = "".join(f" {k}={v}" for k, v in self.options.items())
-        return f"{self.method}{given}{'' if self.checkpointing else ', no checkpointing'}"
+        kept = ", products kept" if self.keep_products else "" if self.checkpointing else ", no checkpointing"
+        return f"{self.method}{given}{kept}"
 
 
 def chunked(chunks: int, *, model: str = "7B", batch: int = 1, sampled: int = 8, **options: Any) -> Case:
-    kept = options.pop("checkpointing", True)
-    return Case("ChunkFT", model, batch, kept, sampled, {"chunks": chunks, **options})
+    kept = options.pop("checkpointing", True), options.pop("keep_products", False)
+    return Case("ChunkFT", model, batch, *kept, sampled, {"chunks": chunks, **options})
 
 
 CASES = [  # the most wanted first
@@ -74,6 +76,7 @@ CASES = [  # the most wanted first
     Case("LoRA"),
     Case("LOMO"),
     chunked(128, batch=8),
+    chunked(128, batch=8, keep_products=True),
     Case("AdamW", batch=8),
     Case("LoRA", batch=8),
     Case("LOMO", batch=8),
@@ -87,7 +90,7 @@ CASES = [  # the most wanted first
     Case("AdamW", batch=8, checkpointing=False),
 ]
 TINY = [
-    chunked(4, model="tiny", batch=2, sampled=2),
+    chunked(4, model="tiny", batch=2, sampled=2, keep_products=True),
     chunked(4, model="tiny", batch=2, sampled=2, resident=False, checkpointing=False),
     *(Case(method, "tiny", 2) for method in ("AdamW", "LoRA", "LOMO")),
 ]
@@ -216,7 +219,7 @@ def measure(case: Case, device: str, length: int) -> dict[str, Any]:
     peak(device, reset=True)
     if case.method == "ChunkFT":
         if case.checkpointing:
-            checkpoint(model)
+            checkpoint(model, keep_products=case.keep_products)
         result = measure_chunks(case, model, ids, device)
         peaks = list(result["peaks"].values())
         return {"weights": weights, "peak": max(peaks), "peak_min": min(peaks), **result}

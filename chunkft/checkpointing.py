@@ -6,17 +6,22 @@ backward would then run to the bottom.)
 """
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint as recompute
 
 from chunkft.subtensor import stand_in
 
+aten = torch.ops.aten
 CACHES = ("past_key_values", "past_key_value", "layer_past")  # transformers' names for a generation cache
 OFFLOAD_BYTES = 1 << 20  # smaller tensors stay: moving them saves nothing
 
@@ -33,12 +38,21 @@ class checkpoint:
             `ModuleList` or `Sequential` of modules of one class: the blocks of a transformer.  The last one
             is not recomputed, since its backward comes first.
         offload: on a CUDA device, keep the layers' inputs in pinned host memory, copied on a side stream.
+        keep_products: also keep the results of matrix products that are wider than their inputs, such as
+            those into an MLP.  They are what is dearest to compute again for its size.  With `offload` that
+            costs host memory and no device memory, and pays for itself where a layer takes longer than the
+            copy: for large batches.  Such results must not be changed in place.
 
     While gradients are enabled, layers get no generation cache: recomputing would append to it twice.
     """
 
     def __init__(
-        self, model: nn.Module, layers: Iterable[nn.Module] | None = None, *, offload: bool = True
+        self,
+        model: nn.Module,
+        layers: Iterable[nn.Module] | None = None,
+        *,
+        offload: bool = True,
+        keep_products: bool = False,
     ) -> None:
         self.layers = repeated(model) if layers is None else list(layers)
         if not self.layers:
@@ -51,7 +65,7 @@ class checkpoint:
         shelf = Shelf() if offload else None
         self._own = [vars(layer).get("forward") for layer in self.layers]
         for layer in self.layers:
-            layer.forward = Recomputed(layer, layer.forward, shelf, layer is self.layers[-1])
+            layer.forward = Recomputed(layer, layer.forward, shelf, keep_products, layer is self.layers[-1])
 
     def remove(self) -> None:
         """Give the layers their own forward back."""
@@ -89,9 +103,15 @@ class Recomputed:
     """A layer's forward that keeps its input alone when backward will reach the layer."""
 
     def __init__(
-        self, layer: nn.Module, forward: Callable[..., Any], shelf: "Shelf | None", last: bool
+        self,
+        layer: nn.Module,
+        forward: Callable[..., Any],
+        shelf: "Shelf | None",
+        keep_products: bool,
+        last: bool,
     ) -> None:
         self.layer, self.forward, self.shelf, self.last = layer, forward, shelf, last
+        self.keep_products = keep_products
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -100,28 +120,77 @@ class Recomputed:
         given = any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values()))
         if self.last or not (given or any(p.requires_grad for p in self.layer.parameters())):
             return self.forward(*args, **kwargs)
-        if self.shelf is None:
-            return recompute(self.forward, *args, use_reentrant=False, **kwargs)
+        contexts: dict[str, Any] = {}
+        if self.keep_products:
+            contexts["context_fn"] = partial(products_kept, self.shelf)
         # Inside, recompute's own hooks replace these: they see its arguments alone.
-        with saved_tensors_hooks(self.shelf.put, self.shelf.take):
-            return recompute(self.forward, *args, use_reentrant=False, **kwargs)
+        hooks: AbstractContextManager[Any] = nullcontext()
+        if self.shelf is not None:
+            self.shelf.begin_layer()
+            hooks = saved_tensors_hooks(self.shelf.put, self.shelf.take)
+        with hooks:
+            return recompute(self.forward, *args, use_reentrant=False, **contexts, **kwargs)
+
+
+def products_kept(shelf: "Shelf | None") -> tuple["Products", "Products"]:
+    """Contexts for a layer's forward and for its recomputation, which takes over what the first has kept."""
+    kept: deque[Any] = deque()
+    return Products(kept, shelf, again=False), Products(kept, shelf, again=True)
+
+
+class Products(TorchDispatchMode):
+    """Keeps the matrix products that are wider than their input, or gives them back in the same order."""
+
+    def __init__(self, kept: deque[Any], shelf: "Shelf | None", again: bool) -> None:
+        super().__init__()
+        self.kept, self.shelf, self.again = kept, shelf, again
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is aten.mm.default or function is aten.addmm.default:
+            x, weight = args[-2:]
+            if weight.shape[1] > x.shape[1]:
+                if self.again:
+                    kept = self.kept.popleft()
+                    return kept if self.shelf is None else self.shelf.take(kept)
+                # Detached, since autograd will make the result part of a graph.
+                result = function(*args, **(kwargs or {})).detach()
+                self.kept.append(result if self.shelf is None else self.shelf.put(result))
+                return result.detach()
+        return function(*args, **(kwargs or {}))
+
+
+class Layer:
+    """What one run of a layer has on the shelf; fetched as a whole while the layer above is in backward."""
+
+    def __init__(self, below: "weakref.ref[Layer] | None") -> None:
+        self.below = below
+        self.begun = False
+        self.members: list[
+            weakref.ref[Shelved]
+        ] = []  # weak, so that nothing waits for a cycle to be collected
 
 
 class Shelved:
     """A tensor on the host, and its copy on the way back."""
 
-    def __init__(self, host: Tensor, device: torch.device, before: "weakref.ref[Shelved] | None") -> None:
-        self.host, self.device, self.before = host, device, before
+    def __init__(self, host: Tensor, device: torch.device, layer: Layer) -> None:
+        self.host, self.device, self.layer = host, device, layer
         self.back: tuple[Tensor, torch.cuda.Event] | None = None
-        self.fetched = False
+        self.taken = False
 
 
 class Shelf:
-    """Keeps large CUDA tensors in pinned memory between forward and backward; the next is fetched ahead."""
+    """Keeps large CUDA tensors in pinned memory between forward and backward."""
 
     def __init__(self) -> None:
         self._streams: list[torch.cuda.Stream] = []
-        self._latest: weakref.ref[Shelved] | None = None
+        self._layer = Layer(None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shelf":
+        return Shelf()  # what is on it belongs to the model it is copied from, and streams cannot be copied
+
+    def begin_layer(self) -> None:
+        self._layer = Layer(weakref.ref(self._layer))
 
     def put(self, x: Tensor) -> Any:
         if not x.is_cuda or x.nbytes < OFFLOAD_BYTES or isinstance(x, nn.Parameter):
@@ -134,8 +203,8 @@ class Shelf:
         with torch.cuda.stream(out):
             host.copy_(x, non_blocking=True)
         x.record_stream(out)
-        shelved = Shelved(host, x.device, self._latest)
-        self._latest = weakref.ref(shelved)
+        shelved = Shelved(host, x.device, self._layer)
+        self._layer.members.append(weakref.ref(shelved))
         return shelved
 
     def take(self, kept: Any) -> Tensor:
@@ -144,11 +213,15 @@ class Shelf:
         self._fetch(kept)
         assert kept.back is not None
         tensor, arrived = kept.back
-        kept.back, kept.fetched = None, True
+        kept.back, kept.taken = None, True
         torch.cuda.current_stream(kept.device).wait_event(arrived)
-        before = kept.before() if kept.before else None
-        if before is not None and not before.fetched:
-            self._fetch(before)
+        below = kept.layer.below() if kept.layer.below else None
+        if not kept.layer.begun and below is not None:
+            for member in below.members:
+                shelved = member()
+                if shelved is not None and not shelved.taken:
+                    self._fetch(shelved)
+        kept.layer.begun = True
         return tensor
 
     def _fetch(self, kept: Shelved) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from chunkft import ChunkFT, Slice, checkpoint
 
@@ -155,6 +156,34 @@ def test_what_checkpointing_keeps_grows_by_a_layers_input(llama: tuple[nn.Module
         return kept(model, lambda m: m(input_ids=ids, labels=ids).loss)
 
     assert bytes_kept(7) - bytes_kept(5) == 2 * 10 * 64 * 4
+
+
+def test_kept_products_are_not_computed_again(llama: tuple[nn.Module, Loss]) -> None:
+    model, loss = llama
+    plain = copy.deepcopy(model)
+    loss(plain).backward()
+
+    def products(**options: Any) -> int:
+        twin = copy.deepcopy(model)
+        checkpoint(twin, **options)
+        with Counter() as counter:
+            loss(twin).backward()
+        assert all(
+            a.grad is None if b.grad is None else torch.equal(a.grad, b.grad)
+            for a, b in zip(plain.parameters(), twin.parameters(), strict=True)
+        )
+        return counter.products
+
+    assert products(keep_products=True) < products()
+    assert products(keep_products=True, offload=False) == products(keep_products=True)
+
+
+class Counter(TorchDispatchMode):
+    products = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.products += function in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+        return function(*args, **(kwargs or {}))
 
 
 def test_generation_caches_are_not_filled_twice(llama: tuple[nn.Module, Loss]) -> None:
