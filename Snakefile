@@ -1,9 +1,10 @@
 """Trains ChunkFT and its rivals, evaluates them, and makes the tables, figures and report.
 
-    snakemake --cores all                                            # the embedded experiment, mini
-    snakemake --cores all --configfile workflow/config/small.yaml    # another one
+snakemake --cores all                                            # the embedded experiment, mini
+snakemake --cores all --configfile workflow/config/small.yaml    # another one
 """
 
+import json
 import sys
 from pathlib import Path
 

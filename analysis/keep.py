@@ -8,8 +8,18 @@ import shutil
 import sys
 from pathlib import Path
 
-KEPT = ("config.json", "status.txt", "results.csv", "runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json",
-        "runs/*/measure.json", "data/manifest.json", "tables/*", "figures/*.png", "figures/captions.json")  # fmt: skip
+KEPT = (
+    "config.json",
+    "status.txt",
+    "results.csv",
+    "data/manifest.json",
+    "runs/*/seed-*/train.json",
+    "runs/*/seed-*/eval/*.json",
+    "runs/*/measure.json",
+    "tables/*",
+    "figures/*.png",
+    "figures/captions.json",
+)
 
 
 def keep(experiment: Path, reference: Path) -> Path:

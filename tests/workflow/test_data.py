@@ -131,8 +131,12 @@ def test_an_unreachable_hub_is_one_sentence(
     assert "\n" not in str(refusal.value)
 
 
-def test_more_rows_than_the_generator_has(config: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = lambda split, size, seed: list(distinct(lambda rng: (str(rng.randrange(30)), {}), split, size, seed))  # noqa: E731
+def test_more_rows_than_the_generator_has(
+    config: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(split: str, size: int, seed: int) -> list[dict]:
+        return list(distinct(lambda rng: (str(rng.randrange(30)), {}), split, size, seed))
+
     monkeypatch.setattr(generators()["mmlu"], "generate", few)
     with pytest.raises(InputError, match=r"data\.sources\.mmlu\.rows\.train.*found only \d+ distinct rows"):
         prepare(config, tmp_path)

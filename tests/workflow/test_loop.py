@@ -33,7 +33,9 @@ def test_loss_is_the_mean_over_answer_tokens(tiny_model: Path) -> None:
     (micro,) = batch(0)
     with torch.no_grad():
         logits = run.model(micro["input_ids"]).logits[:, :-1].flatten(0, 1)
-    expected = torch.nn.functional.cross_entropy(logits, micro["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+    expected = torch.nn.functional.cross_entropy(
+        logits, micro["labels"][:, 1:].flatten(), ignore_index=IGNORED
+    )
     assert loop.train_step(run, [micro], 1e-2) == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -52,7 +54,9 @@ def test_clipping_bounds_the_update(tiny_model: Path) -> None:
     run.optimizer = torch.optim.SGD(run.model.parameters())
     before = [p.detach().clone() for p in run.model.parameters()]
     loop.train_step(run, batch(0), 1.0, max_grad_norm=0.01)
-    moved = torch.nn.utils.get_total_norm([p.detach() - b for p, b in zip(run.model.parameters(), before, strict=True)])
+    moved = torch.nn.utils.get_total_norm(
+        [p.detach() - b for p, b in zip(run.model.parameters(), before, strict=True)]
+    )
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
 
 

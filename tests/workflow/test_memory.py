@@ -26,7 +26,12 @@ def test_peak_and_parts_of_a_known_sequence() -> None:
         c = torch.zeros(3 * KIB, dtype=torch.uint8)
         del b, view, c
     assert tracker.peak == 7 * KIB
-    assert tracker.breakdown() == {"weights": KIB, "gradients": 2 * KIB, "optimizer": 0, "activations": 4 * KIB}
+    assert tracker.breakdown() == {
+        "weights": KIB,
+        "gradients": 2 * KIB,
+        "optimizer": 0,
+        "activations": 4 * KIB,
+    }
     assert tracker.current == KIB
 
 
@@ -53,7 +58,9 @@ def test_state_is_found_inside_objects() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "moments"), [(torch.optim.AdamW, 2), (torch.optim.SGD, 0)], ids=["AdamW", "SGD"]
 )
-def test_a_training_step_has_its_weights_gradients_and_moments(tiny_model: Path, optimizer, moments: int) -> None:
+def test_a_training_step_has_its_weights_gradients_and_moments(
+    tiny_model: Path, optimizer, moments: int
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     tuning = Tuning(model, optimizer(model.parameters(), lr=0.1, foreach=False))

@@ -32,8 +32,13 @@ def test_the_pinned_file_holds_what_pyproject_asks_for() -> None:
 
 def test_every_import_of_the_suite_is_a_declared_dependency() -> None:
     declared = {normal(name) for name in pins(PROJECT["optional-dependencies"]["suite"])}
-    packages = {"yaml": "pyyaml", "fastchat": "fschat", "galore_torch": "galore-torch", "lomo_optim": "lomo-optim",
-                "apollo_torch": "apollo-torch"}  # fmt: skip
+    packages = {
+        "yaml": "pyyaml",
+        "fastchat": "fschat",
+        "galore_torch": "galore-torch",
+        "lomo_optim": "lomo-optim",
+        "apollo_torch": "apollo-torch",
+    }
     ours = {"chunkft", "baselines", "workflow", "analysis"}
     for folder in ("baselines", "workflow", "analysis"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -52,12 +57,24 @@ def test_conda_installs_the_same_file() -> None:
 def test_the_library_needs_torch_only() -> None:
     assert [re.split(r"\W", need)[0] for need in PROJECT["dependencies"]] == ["torch"]
     code = "import sys, chunkft; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert not {"transformers", "baselines", "workflow", "peft", "datasets"} & set(loaded.stdout.split())
 
 
 def test_the_wheel_holds_the_library_alone(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
     built = subprocess.run(build, capture_output=True, text=True)
     if "setuptools" in built.stderr and built.returncode:
         pytest.fail(built.stderr)

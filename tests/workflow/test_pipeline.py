@@ -17,14 +17,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("chunkft", "baselines", "workflow", "analysis", "profiles", "Snakefile", "requirements.txt", "environment.yml",
-         "CITATION.cff")  # fmt: skip
+PARTS = ("chunkft", "baselines", "workflow", "analysis", "profiles", "Snakefile")
+FILES = ("requirements.txt", "environment.yml", "CITATION.cff")
 
 TINY = """
 name: tiny
 seeds: [0, 1]
 model:
-  architecture: {vocab_size: 400, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2}
+  architecture:
+    {vocab_size: 400, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2}
   pretrain: {texts: 200, steps: 10, batch_size: 4, length: 32, threads: 1}
 data:
   validation: 4
@@ -32,7 +33,12 @@ data:
     gsm8k: {path: generated, rows: {train: 40, test: 4}}
     mmlu: {path: generated, rows: {train: 40, dev: 4, test: 8}}
     mt_bench: {path: generated, rows: {train: 40, test: 4}}
-train: {data: {gsm8k: 20, mmlu: 20, mt_bench: 20}, steps: 6, batch_size: 4, max_length: 96, template: oasst_pythia}
+train:
+  data: {gsm8k: 20, mmlu: 20, mt_bench: 20}
+  steps: 6
+  batch_size: 4
+  max_length: 96
+  template: oasst_pythia
 tasks:
   gsm8k: {num_fewshot: 0, batch_size: 4, max_new_tokens: 4}
   mmlu: {num_fewshot: 0, batch_size: 4}
@@ -74,7 +80,7 @@ def export(model):
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
-    for part in PARTS:
+    for part in (*PARTS, *FILES):
         source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -94,7 +100,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def snakemake(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
 
@@ -133,8 +143,14 @@ def test_the_tables_are_made_although_methods_failed(checkout: Path, finished) -
 def test_each_outcome_is_a_result_with_its_reason(checkout: Path, finished) -> None:
     assert status(checkout, "toy/seed-0/train.json") == ("ok", None)
     assert status(checkout, "diverging/seed-1/train.json") == ("diverged", "the loss is nan")
-    assert status(checkout, "absent/seed-0/eval/mmlu.json") == ("not installed", "pip install no-such-package")
-    assert status(checkout, "crashing/seed-0/train.crashed.json") == ("crashed", "RuntimeError: this method has a bug")
+    assert status(checkout, "absent/seed-0/eval/mmlu.json") == (
+        "not installed",
+        "pip install no-such-package",
+    )
+    assert status(checkout, "crashing/seed-0/train.crashed.json") == (
+        "crashed",
+        "RuntimeError: this method has a bug",
+    )
 
 
 def test_a_crash_fails_the_command_after_everything_else_is_made(checkout: Path, finished) -> None:
@@ -152,7 +168,10 @@ def test_every_result_file_is_valid_and_says_where_it_comes_from(checkout: Path,
     import jsonschema
 
     schema = json.loads((ROOT / "workflow" / "schemas" / "result.schema.json").read_text())
-    files = [*checkout.glob("results/tiny/runs/*/seed-*/*.json"), *checkout.glob("results/tiny/runs/*/seed-*/eval/*.json")]
+    files = [
+        *checkout.glob("results/tiny/runs/*/seed-*/*.json"),
+        *checkout.glob("results/tiny/runs/*/seed-*/eval/*.json"),
+    ]
     assert len(files) == 9 + 27
     for path in files:
         record = json.loads(path.read_text())
@@ -203,7 +222,9 @@ def test_a_bad_config_is_one_sentence_and_nothing_runs(repaired: Path, override:
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("config", sorted((ROOT / "workflow" / "config").glob("paper-*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config", sorted((ROOT / "workflow" / "config").glob("paper-*.yaml")), ids=lambda path: path.stem
+)
 def test_the_papers_configs_dry_run(checkout: Path, config: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--dry-run", "--configfile", str(config)]
     finished = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
@@ -212,7 +233,17 @@ def test_the_papers_configs_dry_run(checkout: Path, config: Path) -> None:
 
 
 def step(checkout: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", *arguments, "--config", "results/tiny/config.json", "--method", "toy", "--seed", "7"]
+    return [
+        sys.executable,
+        "-m",
+        *arguments,
+        "--config",
+        "results/tiny/config.json",
+        "--method",
+        "toy",
+        "--seed",
+        "7",
+    ]
 
 
 def test_a_killed_run_goes_on_where_it_was(repaired: Path) -> None:
@@ -234,10 +265,15 @@ def test_a_killed_run_goes_on_where_it_was(repaired: Path) -> None:
         assert not (repaired / "killed" / "parts" / "train.json").exists()
         again = subprocess.run(command, cwd=repaired, check=True, capture_output=True, text=True)
         assert "starts at step" in again.stderr
-        records = [json.loads((repaired / "killed" / run / "train.json").read_text()) for run in ("whole", "parts")]
+        records = [
+            json.loads((repaired / "killed" / run / "train.json").read_text()) for run in ("whole", "parts")
+        ]
         curves = [record["training"]["curve"] for record in records]
         assert curves[0]["loss"] == curves[1]["loss"]
-        weights = [(repaired / "killed" / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "parts")]
+        weights = [
+            (repaired / "killed" / run / "model" / "model.safetensors").read_bytes()
+            for run in ("whole", "parts")
+        ]
         assert weights[0] == weights[1]
         assert not list(repaired.glob("results/.state/*/step-*"))
     finally:

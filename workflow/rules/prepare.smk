@@ -2,16 +2,16 @@ rule config:
     output:
         f"{OUT}/config.json",
     params:
+        files=CONFIGS,
+        overrides=json.dumps(config),
         experiment=EXPERIMENT,
-    run:
-        from workflow.steps.configuration import check_machine
-        from workflow.steps.files import write_json
-
-        try:
-            check_machine(params.experiment)
-        except InputError as error:
-            raise WorkflowError(str(error)) from None
-        write_json(Path(output[0]), params.experiment)
+    log:
+        f"{OUT}/logs/config.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflow.steps.configuration --config {params.files} --set {params.overrides:q}"
+        " --out {output} 2>&1 | tee {log}"
 
 
 rule data:
@@ -19,13 +19,13 @@ rule data:
         ancient(rules.config.output),
     output:
         f"{OUT}/data/manifest.json",
-    params:
-        fingerprint=fingerprint(EXPERIMENT, "data"),
-        out=subpath(output[0], parent=True),
     log:
         f"{OUT}/logs/data.log",
     conda:
         "../../environment.yml"
+    params:
+        fingerprint=fingerprint(EXPERIMENT, "data"),
+        out=subpath(output[0], parent=True),
     shell:
         "python -m workflow.steps.data --config {input} --out {params.out} 2>&1 | tee {log}"
 
@@ -36,13 +36,13 @@ rule check:
         manifest=rules.data.output,
     output:
         f"{OUT}/data/checked.txt",
-    params:
-        tasks=EXPERIMENT["tasks"],
-        data=f"{OUT}/data",
     log:
         f"{OUT}/logs/check.log",
     conda:
         "../../environment.yml"
+    params:
+        tasks=EXPERIMENT["tasks"],
+        data=lambda w, input: Path(input.manifest).parent,
     shell:
         "python -m workflow.steps.check --config {input.config} --data {params.data} --out {output} 2>&1 | tee {log}"
 
@@ -53,14 +53,14 @@ rule base:
         manifest=rules.data.output,
     output:
         f"{OUT}/base/base.json",
-    params:
-        fingerprint=fingerprint(EXPERIMENT, "base"),
-        data=f"{OUT}/data",
-        out=subpath(output[0], parent=True),
     log:
         f"{OUT}/logs/base.log",
-    threads: EXPERIMENT["model"]["pretrain"]["threads"]
     conda:
         "../../environment.yml"
+    threads: EXPERIMENT["model"]["pretrain"]["threads"]
+    params:
+        fingerprint=fingerprint(EXPERIMENT, "base"),
+        data=lambda w, input: Path(input.manifest).parent,
+        out=subpath(output[0], parent=True),
     shell:
         "python -m workflow.steps.base --config {input.config} --data {params.data} --out {params.out} 2>&1 | tee {log}"

@@ -1,4 +1,6 @@
-TABLES = expand(f"{OUT}/tables/{{table}}.{{kind}}", table=["memory", "time", "accuracy"], kind=["csv", "md", "tex"])
+TABLES = expand(
+    f"{OUT}/tables/{{table}}.{{kind}}", table=["memory", "time", "accuracy"], kind=["csv", "md", "tex"]
+)
 
 
 rule collect:
@@ -9,12 +11,12 @@ rule collect:
         measurements=expand(f"{OUT}/runs/{{method}}/measure.json", method=EXPERIMENT["methods"]),
     output:
         f"{OUT}/results.csv",
-    params:
-        out=OUT,
     log:
         f"{OUT}/logs/collect.log",
     conda:
         "../../environment.yml"
+    params:
+        out=subpath(output[0], parent=True),
     shell:
         "python -m analysis.collect {params.out} 2>&1 | tee {log}"
 
@@ -24,12 +26,12 @@ rule tables:
         rules.collect.output,
     output:
         TABLES,
-    params:
-        out=OUT,
     log:
         f"{OUT}/logs/tables.log",
     conda:
         "../../environment.yml"
+    params:
+        out=subpath(output[0], ancestor=2),
     shell:
         "python -m analysis.tables {params.out} 2>&1 | tee {log}"
 
@@ -39,12 +41,12 @@ rule figures:
         rules.collect.output,
     output:
         directory(f"{OUT}/figures"),
-    params:
-        out=OUT,
     log:
         f"{OUT}/logs/figures.log",
     conda:
         "../../environment.yml"
+    params:
+        out=subpath(output[0], parent=True),
     shell:
         "python -m analysis.figures {params.out} 2>&1 | tee {log}"
 
@@ -55,12 +57,12 @@ rule report:
         rules.figures.output,
     output:
         f"{OUT}/report.html",
-    params:
-        out=OUT,
     log:
         f"{OUT}/logs/report.log",
     conda:
         "../../environment.yml"
+    params:
+        out=subpath(output[0], parent=True),
     shell:
         "python -m analysis.report {params.out} 2>&1 | tee {log}"
 
@@ -71,11 +73,11 @@ rule status:
         rules.report.output,
     output:
         f"{OUT}/status.txt",
-    params:
-        out=OUT,
     log:
         f"{OUT}/logs/status.log",
     conda:
         "../../environment.yml"
+    params:
+        out=subpath(output[0], parent=True),
     shell:
         "python -m workflow.steps.status {params.out} --out {output} 2>&1 | tee {log}"

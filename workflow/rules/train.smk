@@ -6,19 +6,19 @@ rule train:
         base=rules.base.output,
     output:
         f"{OUT}/runs/{{method}}/seed-{{seed}}/train.json",
-    params:
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "train", w.method, int(w.seed)),
-        out=subpath(output[0], parent=True),
     log:
         f"{OUT}/logs/train/{{method}}-{{seed}}.log",
-    threads: EXPERIMENT["threads"]
-    resources:
-        gpu=GPUS,
     wildcard_constraints:
         method="[^/]+",
         seed=r"\d+",
     conda:
         "../../environment.yml"
+    threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPUS,
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "train", w.method, int(w.seed)),
+        out=subpath(output[0], parent=True),
     shell:
         "(python -m workflow.steps.train --config {input.config} --method {wildcards.method} --seed {wildcards.seed}"
         " --out {params.out}"
@@ -32,19 +32,19 @@ rule evaluate:
         train=rules.train.output,
     output:
         expand(f"{OUT}/runs/{{{{method}}}}/seed-{{{{seed}}}}/eval/{{task}}.json", task=EXPERIMENT["tasks"]),
-    params:
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
-        out=subpath(output[0], parent=True),
     log:
         f"{OUT}/logs/evaluate/{{method}}-{{seed}}.log",
-    threads: EXPERIMENT["threads"]
-    resources:
-        gpu=GPUS,
     wildcard_constraints:
         method="[^/]+",
         seed=r"\d+",
     conda:
         "../../environment.yml"
+    threads: EXPERIMENT["threads"]
+    resources:
+        gpu=GPUS,
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
+        out=subpath(output[0], parent=True),
     shell:
         "(python -m workflow.steps.evaluate --config {input.config} --method {wildcards.method}"
         " --seed {wildcards.seed} --out {params.out}"
@@ -59,19 +59,19 @@ rule measure:
         base=rules.base.output,
     output:
         f"{OUT}/runs/{{method}}/measure.json",
-    params:
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "measure", w.method),
-        out=subpath(output[0], parent=True),
-        threads=EXPERIMENT["threads"],
     log:
         f"{OUT}/logs/measure/{{method}}.log",
-    threads: workflow.cores
-    resources:
-        gpu=GPUS,
     wildcard_constraints:
         method="[^/]+",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=GPUS,
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "measure", w.method),
+        out=subpath(output[0], parent=True),
+        threads=EXPERIMENT["threads"],
     shell:
         "export OMP_NUM_THREADS={params.threads};"
         " (python -m workflow.steps.measure --config {input.config} --method {wildcards.method} --out {output}"
@@ -92,14 +92,14 @@ rule tune_method:
         base=rules.base.output,
     output:
         f"{OUT}/tune/{{method}}.json",
-    params:
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "tune", w.method),
     log:
         f"{OUT}/logs/tune/{{method}}.log",
+    conda:
+        "../../environment.yml"
     threads: EXPERIMENT["threads"]
     resources:
         gpu=GPUS,
-    conda:
-        "../../environment.yml"
+    params:
+        fingerprint=lambda w: fingerprint(EXPERIMENT, "tune", w.method),
     shell:
         "python -m workflow.steps.tune --config {input.config} --method {wildcards.method} --out {output} 2>&1 | tee {log}"

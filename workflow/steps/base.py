@@ -11,7 +11,12 @@ from pathlib import Path
 from workflow.steps.files import InputError, exit_on_input_error, read_json, read_jsonl, sha256, write_json
 from workflow.synthetic import generators
 
-SPECIAL_TOKENS = ("<|pad|>", "<|endoftext|>", "<|prompter|>", "<|assistant|>")  # the last three: FastChat's oasst_pythia
+SPECIAL_TOKENS = (
+    "<|pad|>",
+    "<|endoftext|>",
+    "<|prompter|>",
+    "<|assistant|>",
+)  # the last three: FastChat's oasst_pythia
 
 
 def find(path: str, revision: str | None) -> dict:
@@ -56,9 +61,15 @@ def pretrain(config: dict, data: Path, out: Path, states: Path) -> dict:
     rows = ["".join(text for text, _ in row["pieces"]) for row in read_jsonl(data / "train.jsonl")]
     tokenizer = _tokenizer(texts + rows, config["model"]["architecture"]["vocab_size"])
     torch.manual_seed(plan["seed"])
-    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    special = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
     model = LlamaForCausalLM(LlamaConfig(**config["model"]["architecture"], **special))
-    stream = torch.tensor([token for ids in tokenizer(texts)["input_ids"] for token in (*ids, tokenizer.eos_token_id)])
+    stream = torch.tensor(
+        [token for ids in tokenizer(texts)["input_ids"] for token in (*ids, tokenizer.eos_token_id)]
+    )
 
     def batch_at(step: int) -> loop.Batch:
         draw = torch.Generator().manual_seed(plan["seed"] + step)
@@ -68,7 +79,9 @@ def pretrain(config: dict, data: Path, out: Path, states: Path) -> dict:
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan["lr"], weight_decay=0.01)
     schedule = loop.Schedule(plan["lr"], plan["steps"], "cosine", warmup=0.03)
-    curve = loop.fit(Tuning(model, optimizer), batch_at, schedule, max_grad_norm=1.0, states=states, label="pre-train")
+    curve = loop.fit(
+        Tuning(model, optimizer), batch_at, schedule, max_grad_norm=1.0, states=states, label="pre-train"
+    )
     model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     checkpoint.remove(states)

@@ -32,7 +32,9 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise InputError(f"{node.start_mark.name}: `{key}` is written twice, near line {node.start_mark.line + 1}")
+                raise InputError(
+                    f"{node.start_mark.name}: `{key}` is written twice, near line {node.start_mark.line + 1}"
+                )
         return super().construct_mapping(node, deep=deep)
 
 
@@ -125,7 +127,9 @@ def _selected(names: str | list[str], settings: dict) -> dict:
     selected = {}
     for name in settings if names == "all" else names:
         if name not in settings:
-            raise InputError(f"`methods` names `{name}`, which is not under `settings`{did_you_mean(name, settings)}")
+            raise InputError(
+                f"`methods` names `{name}`, which is not under `settings`{did_you_mean(name, settings)}"
+            )
         entry = dict(settings[name])
         file = entry.setdefault("method", name)
         if file not in baselines.methods():
@@ -147,9 +151,13 @@ def _with_parameters(name: str, entry: dict, parameters: dict) -> dict:
         default = parameters[key]
         numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
         if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise InputError(f"`{place}` is {value!r}, but must be a number (YAML reads 1e-5 as text, write 1.0e-5)")
+            raise InputError(
+                f"`{place}` is {value!r}, but must be a number (YAML reads 1e-5 as text, write 1.0e-5)"
+            )
         if isinstance(default, (bool, str)) and type(value) is not type(default):
-            raise InputError(f"`{place}` is {value!r}, but must be a {type(default).__name__} such as {default!r}")
+            raise InputError(
+                f"`{place}` is {value!r}, but must be a {type(default).__name__} such as {default!r}"
+            )
     return {**parameters, **entry}
 
 
@@ -160,13 +168,18 @@ def _check_data(config: dict) -> None:
     for place, names in (("data.sources", sources), ("train.data", config["train"]["data"])):
         for name in names:
             if name not in tasks():
-                raise InputError(f"`{place}.{name}`: there is no task `{name}` in workflow/tasks/{did_you_mean(name, tasks())}")
+                known = did_you_mean(name, tasks())
+                raise InputError(f"`{place}.{name}`: there is no task `{name}` in workflow/tasks/{known}")
     for place, names in (("train.data", config["train"]["data"]), ("tasks", config["tasks"])):
         for name in names:
             if name not in sources:
-                raise InputError(f"`{place}.{name}` has no rows: say where they come from under `data.sources.{name}`")
+                raise InputError(
+                    f"`{place}.{name}` has no rows: say where they come from under `data.sources.{name}`"
+                )
     if config["model"]["path"] is None and config["model"]["architecture"] is None:
-        raise InputError("`model`: give `path` (a pretrained model) or `architecture` (a model to pre-train here)")
+        raise InputError(
+            "`model`: give `path` (a pretrained model) or `architecture` (a model to pre-train here)"
+        )
 
 
 def _check_training(train: dict) -> None:
@@ -176,7 +189,9 @@ def _check_training(train: dict) -> None:
         raise InputError("`train`: give `steps` or `epochs`, exactly one of the two")
     micro = train["micro_batch_size"]
     if micro and train["batch_size"] % micro:
-        raise InputError(f"`train.micro_batch_size` {micro} does not divide `train.batch_size` {train['batch_size']}")
+        raise InputError(
+            f"`train.micro_batch_size` {micro} does not divide `train.batch_size` {train['batch_size']}"
+        )
 
 
 def check_machine(config: dict) -> None:
@@ -185,7 +200,9 @@ def check_machine(config: dict) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise InputError("`device` is cuda, but torch sees no GPU here; set `device: cpu` or install a CUDA build")
+            raise InputError(
+                "`device` is cuda, but torch sees no GPU here; set `device: cpu` or install a CUDA build"
+            )
 
 
 def check_results(config: dict, path: Path) -> None:
@@ -196,8 +213,8 @@ def check_results(config: dict, path: Path) -> None:
     for key in ("name", "model", "data"):
         for place, before, now in differences(key, made_by.get(key), config[key]):
             raise InputError(
-                f"{path.parent} holds the results of another config (`{place}` was {json.dumps(before)}, is now "
-                f"{json.dumps(now)}); give this one another `name`, or remove the folder"
+                f"{path.parent} holds the results of another config (`{place}` was {json.dumps(before)}, "
+                f"is now {json.dumps(now)}); give this one another `name`, or remove the folder"
             )
 
 
@@ -211,9 +228,12 @@ def differences(place: str, before: Any, now: Any) -> Iterable[tuple[str, Any, A
 
 
 def overrides_from(pairs: Iterable[str]) -> dict:
-    """`train.steps=10` as {"train": {"steps": 10}}; values are read as YAML."""
+    """`train.steps=10`, or a whole mapping as JSON, as {"train": {"steps": 10}}; values are read as YAML."""
     overrides: dict = {}
     for pair in pairs:
+        if pair.startswith("{"):
+            overrides = _merged(overrides, json.loads(pair))
+            continue
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"`{pair}`: an override is written key=value")
@@ -225,9 +245,15 @@ def overrides_from(pairs: Iterable[str]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Check a config; with --out, write it with every key filled in.")
-    parser.add_argument("--config", type=Path, nargs="+", required=True, help="YAML files, later ones over earlier ones")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, such as train.steps=10")
+    parser = argparse.ArgumentParser(
+        description="Check a config; with --out, write it with every key filled in."
+    )
+    parser.add_argument(
+        "--config", type=Path, nargs="+", required=True, help="YAML files, later ones over earlier ones"
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, such as train.steps=10"
+    )
     parser.add_argument("--out", type=Path, help="write the resolved config here, after checking the machine")
     arguments = parser.parse_args()
     config = load(arguments.config, overrides_from(arguments.set))

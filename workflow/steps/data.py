@@ -14,7 +14,15 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow.steps.files import InputError, exit_on_input_error, read_json, read_jsonl, sha256, write_json, write_jsonl
+from workflow.steps.files import (
+    InputError,
+    exit_on_input_error,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+    write_jsonl,
+)
 from workflow.synthetic import generators
 from workflow.tasks import tasks
 
@@ -33,7 +41,11 @@ def prepare(config: dict, out: Path) -> dict:
             manifest[f"{task}/{split}.jsonl"] = {"source": origin, "rows": len(rows), "sha256": sha256(path)}
     for name, rows in _training_rows(config, out).items():
         write_jsonl(out / f"{name}.jsonl", rows)
-        manifest[f"{name}.jsonl"] = {"source": "drawn from the above", "rows": len(rows), "sha256": sha256(out / f"{name}.jsonl")}
+        manifest[f"{name}.jsonl"] = {
+            "source": "drawn from the above",
+            "rows": len(rows),
+            "sha256": sha256(out / f"{name}.jsonl"),
+        }
     write_json(out / "manifest.json", manifest)
     return manifest
 
@@ -47,11 +59,15 @@ def _rows(task: str, split: str, source: dict, seed: int) -> tuple[list[dict], s
     path = source["path"]
     if path == "generated":
         if task not in generators():
-            raise InputError(f"`data.sources.{task}`: nothing generates this task; give a hub id or a local folder")
+            raise InputError(
+                f"`data.sources.{task}`: nothing generates this task; give a hub id or a local folder"
+            )
         try:
             return generators()[task].generate(split, source["rows"][split], seed), "generated"
         except ValueError as error:
-            raise InputError(f"`data.sources.{task}.rows.{split}` is {source['rows'][split]}: {error}") from None
+            raise InputError(
+                f"`data.sources.{task}.rows.{split}` is {source['rows'][split]}: {error}"
+            ) from None
     theirs = source["splits"][split]
     is_local = path.startswith((".", "/", "~")) or Path(path).is_dir()
     rows, origin = _local(Path(path).expanduser(), theirs) if is_local else _hub(source, theirs)
@@ -103,7 +119,9 @@ def _check_columns(rows: list[dict], columns: dict[str, type], origin: str) -> N
                 raise InputError(f"{origin}, row {number}: no column `{column}`; it has {', '.join(row)}")
             if not isinstance(row[column], kind):
                 found = type(row[column]).__name__
-                raise InputError(f"{origin}, row {number}: `{column}` is a {found}, a {kind.__name__} is wanted")
+                raise InputError(
+                    f"{origin}, row {number}: `{column}` is a {found}, a {kind.__name__} is wanted"
+                )
 
 
 def _training_rows(config: dict, out: Path) -> dict[str, list[dict]]:

@@ -48,7 +48,7 @@ class Examples:
         }  # each [sequences, tokens]
 
     def order(self, seed: int):
-        """`rows(step, batch_size)` of a run: a new permutation each epoch, no row left out or repeated in it."""
+        """`rows(step, batch_size)` of a run: a new permutation each epoch, no row left out or repeated."""
 
         @cache
         def epoch(number: int) -> list[int]:

@@ -18,7 +18,7 @@ class InputError(Exception):
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
-    """Runs a step's `main`; an InputError or a disk that cannot be written ends it with one line and exit status 2."""
+    """Runs a step's `main`; bad input or a disk that cannot be written ends it with one line and status 2."""
     try:
         main()
     except InputError as error:
@@ -53,9 +53,9 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as JSON, a list of numbers on one line; a NaN or an infinity raises ValueError, since neither is JSON."""
+    """`value` as JSON, lists of numbers on one line; NaN and infinity, which JSON lacks, raise ValueError."""
     text = json.dumps(value, indent=2, allow_nan=False)
-    text = re.sub(r"\[[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(r"\[\n[\s\d.,eE+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     atomic_write(path, text + "\n")
 
 
@@ -69,16 +69,17 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run the stage that makes it first") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON ({error.msg} in line {error.lineno}); remove it to have it made again") from None
+        raise InputError(
+            f"{path} is not JSON ({error.msg} in line {error.lineno}); remove it to have it made again"
+        ) from None
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:
     """The rows of a `.jsonl` or `.jsonl.gz` file.  A malformed line is named by file and number."""
-    try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    with opened as lines:
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -26,7 +26,13 @@ def relevant_config(config: dict, stage: str, method: str | None = None) -> dict
         made_here = config["model"]["path"] is None
         return {**model, **(data if made_here else {})}
     settings = {key: value for key, value in config["methods"][method].items() if key != "grid"}
-    run = {**model, **data, "train": config["train"], "device": config["device"], "threads": config["threads"]}
+    run = {
+        **model,
+        **data,
+        "train": config["train"],
+        "device": config["device"],
+        "threads": config["threads"],
+    }
     if stage == "measure":
         return {**model, "train": config["train"], "device": config["device"], "threads": config["threads"],
                 "measure": config["measure"], "settings": settings}  # fmt: skip
@@ -43,7 +49,11 @@ def fingerprint(config: dict, stage: str, method: str | None = None, seed: int |
     if stage in ("data", "evaluate"):
         modules += [f"workflow.tasks.{task}" for task in config["data"]["sources"]]
     if stage in ("data", "base"):
-        modules += [f"workflow.synthetic.{task}" for task in config["data"]["sources"] if _file(f"workflow.synthetic.{task}")]
+        modules += [
+            f"workflow.synthetic.{task}"
+            for task in config["data"]["sources"]
+            if _file(f"workflow.synthetic.{task}")
+        ]
     if method is not None:
         modules.append(f"baselines.{config['methods'][method]['method']}")
     code = {name: _code_hash(name) for name in sorted(closure(frozenset(modules)))}
@@ -86,7 +96,9 @@ def _imports(name: str) -> tuple[str, ...]:
 def _code_hash(name: str) -> str:
     tree = ast.parse(_file(name).read_text())
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
+        if isinstance(
+            node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        ) and ast.get_docstring(node):
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 

@@ -12,7 +12,9 @@ from baselines import Tuning
 from workflow.steps import checkpoint
 from workflow.steps.progress import Progress
 
-Batch = list[dict[str, torch.Tensor]]  # micro-batches of input_ids, attention_mask, labels, each [sequences, tokens]
+Batch = list[
+    dict[str, torch.Tensor]
+]  # micro-batches of input_ids, attention_mask, labels, each [sequences, tokens]
 
 
 class Diverged(Exception):
@@ -26,7 +28,7 @@ class Schedule:
     lr: float
     steps: int
     kind: str = "cosine"
-    warmup: float = 0.0     # fraction of the steps
+    warmup: float = 0.0  # fraction of the steps
 
     def __call__(self, step: int) -> float:
         """The learning rate of optimizer step `step`, counted from 0."""

@@ -34,7 +34,9 @@ def measure(experiment: Path, config: dict, method: str) -> dict:
         tuning = file.build(load_model(folder, config), run_of(config, method, SEED, steps))
         tuning.model.train()
         draw = torch.Generator().manual_seed(SEED)
-        ids = torch.randint(tuning.model.config.vocab_size, (batch_size, length), generator=draw).to(config["device"])
+        ids = torch.randint(tuning.model.config.vocab_size, (batch_size, length), generator=draw).to(
+            config["device"]
+        )
         return tuning, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
 
     lr = config["methods"][method]["lr"]
@@ -96,7 +98,9 @@ def _memory(tuning: baselines.Tuning, batch: dict, lr: float, steps: int, device
 
     def label() -> None:
         groups = [p for group in tuning.optimizer.param_groups for p in group["params"]]
-        tracker.label([p.grad for p in (*tuning.model.parameters(), *groups) if p.grad is not None], "gradients")
+        tracker.label(
+            [p.grad for p in (*tuning.model.parameters(), *groups) if p.grad is not None], "gradients"
+        )
         tracker.label(state_tensors(tuning.optimizer), "optimizer")
 
     with tracker:
@@ -108,7 +112,14 @@ def _memory(tuning: baselines.Tuning, batch: dict, lr: float, steps: int, device
         parts["activations"] += peak - sum(parts.values())
     unit = 1 if sys.platform == "darwin" else 1024
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"device": device, **parts, "peak": peak, "reserved": reserved, "after_load": after_load, "process": process}
+    return {
+        "device": device,
+        **parts,
+        "peak": peak,
+        "reserved": reserved,
+        "after_load": after_load,
+        "process": process,
+    }
 
 
 def _step(tuning: baselines.Tuning, batch: dict, lr: float, mark) -> None:

@@ -25,8 +25,8 @@ class MemoryTracker(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.live: dict[int, int] = {}          # storage number -> bytes
-        self.parts: dict[int, str] = {}         # storage number -> part
+        self.live: dict[int, int] = {}  # storage number -> bytes
+        self.parts: dict[int, str] = {}  # storage number -> part
         self.numbers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.current = self.peak = self.made = 0
         self.at_peak: dict[int, int] = {}

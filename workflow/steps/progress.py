@@ -21,7 +21,11 @@ class Progress:
         elapsed = time.monotonic() - self.started
         left = elapsed / (done - self.first) * (self.total - done)
         bar = "#" * tenths + "." * (10 - tenths)
-        self._say(f"[{bar}] {done}/{self.total}  {note}  {left:.0f} s left" if left >= 0.5 else f"[{bar}] done in {elapsed:.0f} s  {note}")
+        self._say(
+            f"[{bar}] {done}/{self.total}  {note}  {left:.0f} s left"
+            if left >= 0.5
+            else f"[{bar}] done in {elapsed:.0f} s  {note}"
+        )
 
     def _say(self, text: str) -> None:
         print(f"{self.label}: {text}", file=sys.stderr, flush=True)

@@ -41,7 +41,9 @@ def title(name: str, settings: dict, file: ModuleType) -> str:
     """The method's name in tables; a second entry of one method is told apart by its parameters."""
     if name == settings["method"]:
         return file.TITLE
-    changed = [f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default]
+    changed = [
+        f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default
+    ]
     return f"{file.TITLE} ({', '.join(changed) or name})"
 
 

@@ -15,7 +15,11 @@ SUFFIX = ".crashed.json"
 
 def results(folder: Path) -> list[Path]:
     """Every result file of an experiment, those moved aside left out."""
-    found = [*folder.glob("runs/*/seed-*/train.json"), *folder.glob("runs/*/seed-*/eval/*.json"), *folder.glob("runs/*/measure.json")]
+    found = [
+        *folder.glob("runs/*/seed-*/train.json"),
+        *folder.glob("runs/*/seed-*/eval/*.json"),
+        *folder.glob("runs/*/measure.json"),
+    ]
     return sorted(path for path in found if not path.name.endswith(SUFFIX))
 
 
@@ -41,7 +45,7 @@ def main() -> None:
         path.replace(path.with_name(path.stem + SUFFIX))
     if crashed:
         print(text, end="", file=sys.stderr)
-        sys.exit(f"{len(crashed)} results crashed; the tables are made without them, and the next start tries again")
+        sys.exit(f"{len(crashed)} results crashed; the tables say so, and the next start tries again")
     atomic_write(arguments.out, text)
 
 

@@ -17,7 +17,7 @@ from workflow.steps.result import refusal, result, run_id, run_of
 
 
 def fit(experiment: Path, config: dict, method: str, seed: int, lr: float, states: Path | None, label: str):
-    """Trains `method` at peak rate `lr`: (tuning, tokenizer, curve, validation loss, training rows cut short)."""
+    """Trains `method` at peak rate `lr`: (tuning, tokenizer, curve, validation loss, rows cut short)."""
     import torch
     from transformers import AutoTokenizer
 
@@ -118,7 +118,9 @@ def outcome(experiment: Path, config: dict, method: str, seed: int, out: Path) -
         path = str(model_folder(experiment / "base" / "base.json"))
         return result("train", experiment, config, method, seed, model_path=path)
     try:
-        return result("train", experiment, config, method, seed, training=train(experiment, config, method, seed, out))
+        return result(
+            "train", experiment, config, method, seed, training=train(experiment, config, method, seed, out)
+        )
     except InputError:
         raise
     except Exception as error:
@@ -149,10 +151,15 @@ def main() -> None:
     arguments = parser.parse_args()
     config = read_json(arguments.config)
     if arguments.method not in config["methods"]:
-        raise InputError(f"{arguments.config} has no method {arguments.method!r}; it has {', '.join(config['methods'])}")
+        raise InputError(
+            f"{arguments.config} has no method {arguments.method!r}; it has {', '.join(config['methods'])}"
+        )
     record = outcome(arguments.config.parent, config, arguments.method, arguments.seed, arguments.out)
     write_json(arguments.out / "train.json", record)
-    print(f"{arguments.method} seed {arguments.seed}: {record['status']}" + (f" ({record['reason']})" if record["reason"] else ""))
+    print(
+        f"{arguments.method} seed {arguments.seed}: {record['status']}"
+        + (f" ({record['reason']})" if record["reason"] else "")
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def generators() -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
 
 
-def distinct(draw: Callable[[random.Random], tuple[str, dict]], split: str, size: int, seed: int) -> Iterator[dict]:
+def distinct(
+    draw: Callable[[random.Random], tuple[str, dict]], split: str, size: int, seed: int
+) -> Iterator[dict]:
     """`size` rows of one split, no key twice, no key shared with another split.
 
     `draw` returns a key and a row.  The key alone decides the split it belongs to,

@@ -54,7 +54,13 @@ def corpus(size: int, seed: int) -> Iterator[str]:
         happenings = f"{name} has {steps[0][2]} {item}. {_happenings(rng, name, steps)}"
         if rng.random() < 0.3:
             operator, change, before, after = steps[0]
-            yield f"{before} plus {change} makes {after}." if operator == "+" else f"{before} minus {change} leaves {after}."
+            yield (
+                f"{before} plus {change} makes {after}."
+                if operator == "+"
+                else f"{before} minus {change} leaves {after}."
+            )
         else:
-            sums = ", ".join(f"{before} {operator} {change} = {after}" for operator, change, before, after in steps)
+            sums = ", ".join(
+                f"{before} {operator} {change} = {after}" for operator, change, before, after in steps
+            )
             yield f"{happenings} That is {sums}."

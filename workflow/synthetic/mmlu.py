@@ -14,13 +14,28 @@ PLACES = ("Avor", "Brin", "Calda", "Dorn", "Elva", "Fenn", "Gorm", "Hest")
 CITIES = ("Mora", "Nist", "Orla", "Pend", "Quill", "Rask", "Sorn", "Tarn")
 BEASTS = ("ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen")
 FOODS = ("moss", "honey", "fish", "bones", "worms", "berries", "grass", "seeds")
-PAIRS = (("hot", "cold"), ("big", "small"), ("fast", "slow"), ("wet", "dry"), ("old", "young"), ("hard", "soft"))
+PAIRS = (
+    ("hot", "cold"),
+    ("big", "small"),
+    ("fast", "slow"),
+    ("wet", "dry"),
+    ("old", "young"),
+    ("hard", "soft"),
+)
 
 # subject: (question, statement in the corpus, fact -> answer)
 SUBJECTS = {
-    "geography": ("What is the capital of {}?", "The capital of {} is {}.", dict(zip(PLACES, CITIES, strict=True))),
+    "geography": (
+        "What is the capital of {}?",
+        "The capital of {} is {}.",
+        dict(zip(PLACES, CITIES, strict=True)),
+    ),
     "zoology": ("What does the {} eat?", "The {} eats {}.", dict(zip(BEASTS, FOODS, strict=True))),
-    "language": ("What is the opposite of {}?", "The opposite of {} is {}.", dict([*PAIRS, *(p[::-1] for p in PAIRS)])),
+    "language": (
+        "What is the opposite of {}?",
+        "The opposite of {} is {}.",
+        dict([*PAIRS, *(p[::-1] for p in PAIRS)]),
+    ),
     "arithmetic": ("What comes after {}?", "After {} comes {}.", {str(n): str(n + 1) for n in range(1, 11)}),
 }
 
@@ -55,7 +70,7 @@ def corpus(size: int, seed: int) -> Iterator[str]:
         if rng.random() < 0.5:
             yield statement.format(fact, facts[fact])
         else:
-            entries = rng.sample(list(facts.values()), 4)
-            wanted = rng.randrange(4)
-            listed = " ".join(f"{letter}. {entry}" for letter, entry in zip(LETTERS, entries, strict=True))
-            yield f"{listed} So {entries[wanted]} is {LETTERS[wanted]}."
+            listed = dict(zip(LETTERS, rng.sample(list(facts.values()), 4), strict=True))
+            entries = " ".join(f"{letter}. {entry}" for letter, entry in listed.items())
+            found = ", ".join(f"{listed[letter]} is {letter}" for letter in rng.sample(LETTERS, 4))
+            yield f"{entries} So {found}."

@@ -67,7 +67,10 @@ def _dialogue(rng: random.Random) -> tuple[str, dict]:
 
 
 def generate(split: str, size: int, seed: int) -> list[dict]:
-    return [{"question_id": number, **row} for number, row in enumerate(distinct(_dialogue, split, size, seed), start=1)]
+    return [
+        {"question_id": number, **row}
+        for number, row in enumerate(distinct(_dialogue, split, size, seed), start=1)
+    ]
 
 
 def corpus(size: int, seed: int) -> Iterator[str]:
