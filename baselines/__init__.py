@@ -23,16 +23,16 @@ class Run:
 
     method: str
     lr: float
-    steps: int                                  # optimizer steps in the whole run
-    batch_size: int                             # sequences per optimizer step
-    accumulation: int = 1                       # micro-batches per optimizer step
+    steps: int  # optimizer steps in the whole run
+    batch_size: int  # sequences per optimizer step
+    accumulation: int = 1  # micro-batches per optimizer step
     weight_decay: float = 0.0
     max_grad_norm: float | None = None
-    precision: str = "float32"                  # of the weights: float32, bfloat16, float16
-    checkpointing: bool = False                 # recompute activations in backward
+    precision: str = "float32"  # of the weights: float32, bfloat16, float16
+    checkpointing: bool = False  # recompute activations in backward
     device: str = "cpu"
     seed: int = 0
-    parameters: Mapping[str, Any] = field(default_factory=dict)   # the method's own, defaults filled in
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # the method's own, defaults filled in
 
 
 def trains(method: ModuleType) -> bool:
@@ -56,12 +56,12 @@ class Tuning:
     model: Any
     optimizer: Any
     backward: Callable[[Any], None] = plain_backward
-    fused: bool = False                         # the update happens inside backward; no gradient is left
-    trainable: list[Any] | None = None          # all that the run trains: what a checkpoint holds
-    cycle: int = 1                              # optimizer steps in which every parameter has had its turn
+    fused: bool = False  # the update happens inside backward; no gradient is left
+    trainable: list[Any] | None = None  # all that the run trains: what a checkpoint holds
+    cycle: int = 1  # optimizer steps in which every parameter has had its turn
 
     def __post_init__(self) -> None:
-        if self.trainable is None:              # right unless the method freezes parameters for a while
+        if self.trainable is None:  # right unless the method freezes parameters for a while
             self.trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
 

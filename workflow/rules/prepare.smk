@@ -1,14 +1,14 @@
 rule config:
     output:
         f"{OUT}/config.json",
-    params:
-        files=CONFIGS,
-        overrides=json.dumps(config),
-        experiment=EXPERIMENT,
     log:
         f"{OUT}/logs/config.log",
     conda:
         "../../environment.yml"
+    params:
+        files=CONFIGS,
+        overrides=json.dumps(config),
+        experiment=EXPERIMENT,
     shell:
         "python -m workflow.steps.configuration --config {params.files} --set {params.overrides:q}"
         " --out {output} 2>&1 | tee {log}"
