@@ -71,6 +71,7 @@ def chunked(chunks: int, *, model: str = "7B", batch: int = 1, sampled: int = 8,
 
 CASES = [  # the most wanted first
     chunked(128, sampled=12, resident=False),
+    chunked(512, sampled=12),
     chunked(32, sampled=6),
     Case("AdamW"),
     Case("LoRA"),

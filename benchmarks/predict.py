@@ -60,7 +60,13 @@ class Host(Shelf):
 
 
 def predict(
-    shape: str, chunks: int, batch: int, resident: bool, checkpointing: bool, length: int = 1024
+    shape: str,
+    chunks: int,
+    batch: int,
+    resident: bool,
+    checkpointing: bool,
+    keep_products: bool = False,
+    length: int = 1024,
 ) -> dict[int, tuple[float, float]]:
     """Peak bytes of forward and backward, and of the update, for some chunks and the last ones."""
     per_element = state_bytes(torch.optim.AdamW, {})
@@ -69,7 +75,7 @@ def predict(
         model = llama(shape, length, "cpu")
         weights = sum(p.nbytes for p in model.parameters())
         if checkpointing:
-            for layer in checkpoint(model).layers:
+            for layer in checkpoint(model, keep_products=keep_products).layers:
                 layer.forward.shelf = Host()  # type: ignore[union-attr]
         plan = ChunkFT(model, chunks=chunks)
         plan.close()
@@ -101,6 +107,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--streamed", action="store_true", help="state on the host between updates")
     parser.add_argument("--no-checkpointing", action="store_true")
+    parser.add_argument("--keep-products", action="store_true", help="as in chunkft.checkpoint")
     arguments = parser.parse_args()
     peaks = predict(
         arguments.model,
@@ -108,6 +115,7 @@ def main() -> None:
         arguments.batch,
         not arguments.streamed,
         not arguments.no_checkpointing,
+        arguments.keep_products,
     )
     print("chunk  backward GiB  update GiB")
     for i, (backward, update) in peaks.items():

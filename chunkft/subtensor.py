@@ -255,6 +255,9 @@ class Sites:
     def __init__(self, model: nn.Module, whole: Iterable[str] = ()) -> None:
         self.parameters = dict(model.named_parameters())
         names = {id(p): name for name, p in self.parameters.items()}
+        whole = set(whole)
+        if unknown := sorted(whole - self.parameters.keys()):
+            raise ValueError(f"whole: {unknown[0]!r} is not a parameter of the model")
         self._owners: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in self.parameters}
         self._stand_ins: dict[nn.Module, StandIn | None] = {}
         self._hooks: list[RemovableHandle] = []

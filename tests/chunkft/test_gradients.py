@@ -145,10 +145,13 @@ def test_leaving_a_chunk_restores_every_module(llama: tuple[nn.Module, Loss]) ->
     before = {n: (set(vars(m)), list(m._modules), m.forward.__func__) for n, m in model.named_modules()}
     flags = {n: p.requires_grad for n, p in model.named_parameters()}
     keys = list(model.state_dict())
+    classes = [nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, type(model)]
+    forwards = [c.forward for c in classes]
     optimizer = ChunkFT(model, lr=1e-3, chunks=4, steps_per_chunk=1, partition="strided")
     for _ in range(6):
         loss(model).backward()
         assert list(model.state_dict()) == keys
+        assert [c.forward for c in classes] == forwards  # what is replaced is on the instances
         optimizer.step()
     optimizer.close()
     assert {
@@ -190,6 +193,29 @@ def test_padding_rows_get_no_gradient() -> None:
     model(torch.tensor([[3, 4, 4], [0, 3, 9]])).sum().backward()
     ((_, leaf),) = optimizer._active
     assert leaf.grad.sum(1).tolist() == [0, 0, 8, 0]
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("kind", [nn.RMSNorm, nn.LayerNorm])
+def test_gradient_of_a_normalizations_input(kind: type[nn.Module], mean: float) -> None:
+    torch.manual_seed(0)
+    model = kind(16).double()
+    x = (torch.randn(5, 16, dtype=torch.float64) + mean).requires_grad_()
+    ahead = torch.randn(5, 16, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(model(x), x, ahead)
+    ChunkFT(model, partition=[[Slice("weight", (2, 9))], [Slice("weight", (9, 16))]])
+    (computed,) = torch.autograd.grad(model(x), x, ahead)
+    assert torch.equal(computed, expected)
+
+
+def test_small_inputs_of_a_normalization_do_not_overflow_in_fp16() -> None:
+    model = nn.LayerNorm(64, dtype=torch.float16)
+    x = (0.01 * torch.randn(8, 64)).half().requires_grad_()
+    optimizer = ChunkFT(
+        model, partition=[[Slice("weight", (0, 32)), Slice("bias", (0, 32))], [Slice("bias", (32, 64))]]
+    )
+    model(x).sum().backward()
+    assert x.grad.isfinite().all() and all(leaf.grad.isfinite().all() for _, leaf in optimizer._active)
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 5), (2, 3, 5), (2, 1, 3, 5)])

@@ -420,6 +420,12 @@ def refusals() -> list[tuple[str, Callable[[], Any], type[Exception], str]]:
         ChunkFT(m, lr=0.1, chunks=5)
         ChunkFT(m, lr=0.1, chunks=5)
 
+    def processes() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.distributed, "is_initialized", lambda: True)
+            patch.setattr(torch.distributed, "get_world_size", lambda: 2)
+            ChunkFT(model(), lr=0.1, chunks=2)
+
     def added_group() -> None:
         ChunkFT(model(), lr=0.1, chunks=1).add_param_group({"params": []})
 
@@ -485,11 +491,13 @@ def refusals() -> list[tuple[str, Callable[[], Any], type[Exception], str]]:
         ("partition", lambda: ChunkFT(model(), chunks=1, partition="any"), ValueError, "partition='any'"),
         ("state", lambda: ChunkFT(model(), chunks=1, state="any"), ValueError, "state='any'"),
         ("disk", lambda: ChunkFT(model(), chunks=1, state="disk"), ValueError, "state_dir"),
+        ("whole", lambda: ChunkFT(model(), chunks=1, whole=["0"]), ValueError, "whole: '0' is not"),
         ("LBFGS", lambda: ChunkFT(model(), torch.optim.LBFGS, chunks=1), ValueError, "base=LBFGS"),
         ("the base's own", lambda: ChunkFT(model(), chunks=1, lr=-1.0), ValueError, "learning rate"),
         ("group added", added_group, ValueError, "groups="),
         ("nan", nan_gradient, FloatingPointError, "not finite at step 0 .*nothing was updated"),
         ("second", second, ValueError, r"another ChunkFT .* close\(\)"),
+        ("processes", processes, ValueError, "train in one process"),
         ("moved", moved, RuntimeError, "'0.weight' was moved"),
     ]
 
