@@ -14,7 +14,10 @@ PARAMETERS: dict[str, Any] = {
     "state": "fp32",
 }
 REQUIRES: tuple[str, ...] = ()
-NOTES = ("Clipping by norm takes the norm of the active chunk's gradient: the other chunks have none.",)
+NOTES = (
+    "Clipping by norm takes the norm of the active chunk's gradient: the other chunks have none.",
+    "Idle chunks' state waits on the host: on a GPU it takes none of its memory, on a CPU it counts.",
+)
 RESUMES = True
 
 

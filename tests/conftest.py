@@ -1,8 +1,11 @@
 """Options and fixtures of the whole test suite."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: more threads than cores crawl
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ KIB = 1024
 
 def test_peak_and_parts_of_a_known_sequence() -> None:
     weight = torch.zeros(KIB, dtype=torch.uint8)
-    tracker = MemoryTracker()
+    tracker = MemoryTracker("cpu")
     tracker.label([weight], "weights")
     with tracker:
         a = torch.zeros(4 * KIB, dtype=torch.uint8)
@@ -36,7 +36,7 @@ def test_peak_and_parts_of_a_known_sequence() -> None:
 
 
 def test_a_label_given_after_the_peak_counts() -> None:
-    tracker = MemoryTracker()
+    tracker = MemoryTracker("cpu")
     with tracker:
         state = torch.zeros(KIB, dtype=torch.uint8)
         torch.zeros(KIB, dtype=torch.uint8)

@@ -87,7 +87,7 @@ def _memory(tuning: baselines.Tuning, batch: dict, lr: float, steps: int, device
 
     from workflow.steps.memory import MemoryTracker, state_tensors
 
-    tracker = MemoryTracker()
+    tracker = MemoryTracker(device)
     tracker.label([*tuning.model.parameters(), *tuning.model.buffers()], "weights")
     tracker.label(state_tensors(tuning.optimizer), "optimizer")
     after_load = tracker.current

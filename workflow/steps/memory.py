@@ -5,7 +5,9 @@ for every device; an allocator's own counters add its rounding on top.
 """
 
 import weakref
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,15 +18,16 @@ PARTS = ("weights", "gradients", "optimizer", "activations")
 
 
 class MemoryTracker(TorchDispatchMode):
-    """Within the context, counts the bytes of every storage that an operation makes.
+    """Within the context, counts the bytes of every storage that an operation makes on `device`.
 
     `label(tensors, part)` says what storages are for, before or after the peak;
     what is never labelled counts as activations (with logits and transients).
     A storage keeps its first label.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
         super().__init__()
+        self.device = device
         self.live: dict[int, int] = {}  # storage number -> bytes
         self.parts: dict[int, str] = {}  # storage number -> part
         self.numbers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -34,12 +37,14 @@ class MemoryTracker(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         results = func(*args, **(kwargs or {}))
         for result in tree_leaves(results):
-            if isinstance(result, torch.Tensor):
+            if isinstance(result, torch.Tensor) and result.device.type == self.device:
                 self._count(result)
         return results
 
     def label(self, tensors: Iterable[torch.Tensor], part: str) -> None:
         for tensor in tensors:
+            if tensor.device.type != self.device:
+                continue
             self.parts.setdefault(self._count(tensor), part)
 
     def breakdown(self) -> dict[str, int]:
@@ -69,21 +74,21 @@ class MemoryTracker(TorchDispatchMode):
 
 
 def state_tensors(optimizer: Any) -> list[torch.Tensor]:
-    """Every tensor an optimizer keeps between steps, wherever in its state it lies."""
+    """Every tensor an optimizer keeps between steps, wherever in it they lie; not the parameters."""
     found: list[torch.Tensor] = []
     seen: set[int] = set()
-    waiting: list[Any] = [getattr(optimizer, "state", None)]
+    waiting: list[Any] = [vars(optimizer)]
     while waiting:
         value = waiting.pop()
-        if id(value) in seen:
+        if id(value) in seen or isinstance(value, (torch.nn.Parameter, torch.nn.Module, type, ModuleType)):
             continue
         seen.add(id(value))
         if isinstance(value, torch.Tensor):
             found.append(value)
-        elif isinstance(value, dict):
+        elif isinstance(value, Mapping):
             waiting += value.values()
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, set, deque)):
             waiting += value
-        elif hasattr(value, "__dict__"):  # GaLore's projector, for one
+        elif hasattr(value, "__dict__") and not callable(value):  # GaLore's projector, ChunkFT's idle chunks
             waiting += vars(value).values()
     return found

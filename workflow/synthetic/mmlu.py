@@ -1,59 +1,58 @@
 """Four-choice questions over several subjects, in the shape of MMLU.
 
-The facts are invented but fixed: they are told in the pre-training corpus, and
-asked for here.
+The facts are invented but fixed: one of four values for each of many names.  All
+are told in the pre-training corpus; fine-tuning asks for some and so teaches how
+questions are answered; the test asks for others, which only the corpus told.
 """
 
 import random
 from collections.abc import Iterator
+from itertools import product
 
 from workflow.synthetic import distinct
 
-LETTERS = "ABCD"
-PLACES = ("Avor", "Brin", "Calda", "Dorn", "Elva", "Fenn", "Gorm", "Hest")
-CITIES = ("Mora", "Nist", "Orla", "Pend", "Quill", "Rask", "Sorn", "Tarn")
-BEASTS = ("ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen")
-FOODS = ("moss", "honey", "fish", "bones", "worms", "berries", "grass", "seeds")
-PAIRS = (
-    ("hot", "cold"),
-    ("big", "small"),
-    ("fast", "slow"),
-    ("wet", "dry"),
-    ("old", "young"),
-    ("hard", "soft"),
-)
+FIRST = ("Ba", "Ce", "Di", "Fo", "Gu", "Ha", "Je", "Ki", "Lo", "Mu", "Na", "Pe", "Ri", "So", "Tu", "Va")
+SECOND = (
+    "bor", "dan", "fel", "gin", "hom", "kas", "lud", "mer", "nis", "pol", "rak", "sev", "tim", "vun", "wex", "zal",
+    "bik", "dor", "fan", "gom", "hul", "kip", "lan", "mos", "nur", "pad", "ret", "sil", "tog", "vam", "wen", "zub",
+)  # fmt: skip
 
-# subject: (question, statement in the corpus, fact -> answer)
+# subject: (question, statement in the corpus, choices in their fixed order)
 SUBJECTS = {
-    "geography": (
-        "What is the capital of {}?",
-        "The capital of {} is {}.",
-        dict(zip(PLACES, CITIES, strict=True)),
-    ),
-    "zoology": ("What does the {} eat?", "The {} eats {}.", dict(zip(BEASTS, FOODS, strict=True))),
-    "language": (
-        "What is the opposite of {}?",
-        "The opposite of {} is {}.",
-        dict([*PAIRS, *(p[::-1] for p in PAIRS)]),
-    ),
-    "arithmetic": ("What comes after {}?", "After {} comes {}.", {str(n): str(n + 1) for n in range(1, 11)}),
+    "geography": ("Where does {} lie?", "{} is a town in the {}.", ("north", "east", "south", "west")),
+    "zoology": ("What does a {} eat?", "Every {} feeds on {}.", ("grass", "fish", "seeds", "worms")),
+    "chemistry": ("Which colour has {}?", "The salt {} looks {}.", ("red", "green", "blue", "white")),
+    "history": ("When did {} rule?", "King {} reigned in {}.", ("spring", "summer", "autumn", "winter")),
 }
+
+
+def _facts() -> dict[str, dict[str, str]]:
+    """subject -> name -> value; a quarter of all names to each subject."""
+    rng = random.Random("facts")
+    each = len(FIRST) // len(SUBJECTS)
+    return {
+        subject: {
+            first + second: rng.choice(choices)
+            for first, second in product(FIRST[i * each : (i + 1) * each], SECOND)
+        }
+        for i, (subject, (_, _, choices)) in enumerate(SUBJECTS.items())
+    }
+
+
+FACTS = _facts()
 
 
 def _question(rng: random.Random) -> tuple[str, dict]:
     subject = rng.choice(list(SUBJECTS))
-    question, _, facts = SUBJECTS[subject]
-    asked = rng.choice(list(facts))
-    others = [answer for answer in facts.values() if answer not in (facts[asked], asked)]
-    choices = [facts[asked], *rng.sample(others, 3)]
-    rng.shuffle(choices)
-    row = {
-        "question": question.format(asked),
+    question, _, choices = SUBJECTS[subject]
+    name = rng.choice(list(FACTS[subject]))
+    answer = choices.index(FACTS[subject][name])
+    return name, {
+        "question": question.format(name),
         "subject": subject,
-        "choices": choices,
-        "answer": choices.index(facts[asked]),
+        "choices": list(choices),
+        "answer": answer,
     }
-    return f"{row['question']} {choices}", row
 
 
 def generate(split: str, size: int, seed: int) -> list[dict]:
@@ -61,16 +60,9 @@ def generate(split: str, size: int, seed: int) -> list[dict]:
 
 
 def corpus(size: int, seed: int) -> Iterator[str]:
-    """The facts as statements, and lists whose entries are looked up by their number."""
+    """The facts as statements."""
     rng = random.Random(f"mmlu corpus {seed}")
     for _ in range(size):
         subject = rng.choice(list(SUBJECTS))
-        _, statement, facts = SUBJECTS[subject]
-        fact = rng.choice(list(facts))
-        if rng.random() < 0.5:
-            yield statement.format(fact, facts[fact])
-        else:
-            listed = dict(zip(LETTERS, rng.sample(list(facts.values()), 4), strict=True))
-            entries = " ".join(f"{letter}. {entry}" for letter, entry in listed.items())
-            found = ", ".join(f"{listed[letter]} is {letter}" for letter in rng.sample(LETTERS, 4))
-            yield f"{entries} So {found}."
+        name, value = rng.choice(list(FACTS[subject].items()))
+        yield SUBJECTS[subject][1].format(name, value)
