@@ -85,7 +85,7 @@ class checkpoint:
 
 
 def repeated(model: nn.Module) -> list[nn.Module]:
-    """The members of every outermost list of at least two modules of one class that have parameters."""
+    """The members of every outermost list of at least two modules of one class, made of others."""
     found: list[nn.Module] = []
     inside: set[nn.Module] = set()
     for module in model.modules():
@@ -93,7 +93,7 @@ def repeated(model: nn.Module) -> list[nn.Module]:
             continue
         members = list(module)
         alike = len(members) > 1 and len({type(m) for m in members}) == 1
-        if alike and all(any(True for _ in m.parameters()) for m in members):
+        if alike and all(any(True for _ in m.parameters()) and stand_in(m) is None for m in members):
             found += members
             inside.update(child for member in members for child in member.modules())
     return found

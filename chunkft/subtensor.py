@@ -184,19 +184,18 @@ def _embedding(self: Any, input: Tensor) -> Tensor:
 
 def _normalization(self: Any, x: Tensor, *, neutral: float) -> Tensor:
     weight, bias, weight_ranges, bias_ranges, *leaves = operands(self)
-    y = _twin(self, weight, bias)(x)
+    y = _own_forward(self, weight, bias, x)
     with torch.no_grad():
-        n = _twin(self, torch.full_like(weight, neutral), None)(x) if weight_ranges else None
+        n = _own_forward(self, torch.full_like(weight, neutral), None, x) if weight_ranges else None
     return ScaleAndShift.apply(y, n, weight_ranges, bias_ranges, *leaves)
 
 
-def _twin(module: Any, weight: Tensor, bias: Tensor | None) -> Any:
-    """The module as it is without active slices, with another weight and bias."""
+def _own_forward(module: Any, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """What the module's class computes, with another weight and bias."""
     twin = copy.copy(module)
-    vars(twin).pop("forward", None)
     twin._parameters = {}
     twin.weight, twin.bias = weight, bias
-    return twin
+    return type(module).forward(twin, x)  # type: ignore[no-any-return]
 
 
 def _neutral(module: Any) -> float | None:
