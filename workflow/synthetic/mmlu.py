@@ -7,15 +7,16 @@ questions are answered; the test asks for others, which only the corpus told.
 
 import random
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 
 from workflow.synthetic import distinct
 
 FIRST = ("Ba", "Ce", "Di", "Fo", "Gu", "Ha", "Je", "Ki", "Lo", "Mu", "Na", "Pe", "Ri", "So", "Tu", "Va")
 SECOND = (
-    "bor", "dan", "fel", "gin", "hom", "kas", "lud", "mer", "nis", "pol", "rak", "sev", "tim", "vun", "wex", "zal",
-    "bik", "dor", "fan", "gom", "hul", "kip", "lan", "mos", "nur", "pad", "ret", "sil", "tog", "vam", "wen", "zub",
-)  # fmt: skip
+    *("bor", "dan", "fel", "gin", "hom", "kas", "lud", "mer", "nis", "pol", "rak", "sev", "tim", "vun"),
+    *("wex", "zal", "bik", "dor", "fan", "gom", "hul", "kip", "lan", "mos", "nur", "pad", "ret", "sil"),
+    *("tog", "vam", "wen", "zub"),
+)
 
 # subject: (question, statement in the corpus, choices in their fixed order)
 SUBJECTS = {
@@ -29,13 +30,11 @@ SUBJECTS = {
 def _facts() -> dict[str, dict[str, str]]:
     """subject -> name -> value; a quarter of all names to each subject."""
     rng = random.Random("facts")
-    each = len(FIRST) // len(SUBJECTS)
+    names = ("".join(syllables) for syllables in product(FIRST, SECOND))
+    each = len(FIRST) * len(SECOND) // len(SUBJECTS)
     return {
-        subject: {
-            first + second: rng.choice(choices)
-            for first, second in product(FIRST[i * each : (i + 1) * each], SECOND)
-        }
-        for i, (subject, (_, _, choices)) in enumerate(SUBJECTS.items())
+        subject: {name: rng.choice(choices) for name in islice(names, each)}
+        for subject, (_, _, choices) in SUBJECTS.items()
     }
 
 
