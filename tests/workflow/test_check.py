@@ -10,7 +10,6 @@ from workflow.steps.files import InputError, write_jsonl
 MT_BENCH = {"template": "oasst_pythia", "limit": None, "batch_size": 1, "max_new_tokens": 1}
 BAD = {
     "unknown template": ({**MT_BENCH, "template": "oast_pythia", "judge": None}, "oast_pythia"),
-    "unknown judge key": ({**MT_BENCH, "judge": {"name": "checker", "promts": "x"}}, "promts"),
     "judge without files": ({**MT_BENCH, "judge": {"name": "gpt-4"}}, "judge.prompts"),
 }
 
