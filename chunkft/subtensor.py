@@ -309,23 +309,26 @@ class Sites:
         for name, parts in cut.items():
             # Its own module detaches it; any other use of it is caught.
             weight = self.parameters[name].requires_grad_(True)
-            hook = partial(self._hand_over, name, parts)
+            # Torch hides a tensor's hooks from the garbage collector: one that led back to the weight, as a
+            # method of this object would, kept every weight alive for good.
+            hook = partial(_hand_over, name, parts, self._read_elsewhere)
             self._hooks.append(weight.register_post_accumulate_grad_hook(hook))
         return leaves
 
-    def _hand_over(self, name: str, parts: list[tuple[Slice, nn.Parameter]], parameter: Tensor) -> None:
-        """Give the leaves their part of a gradient that was made whole."""
-        gradient, parameter.grad = parameter.grad, None
-        if gradient is None:  # a compiled graph that takes the weight as an input, and only detaches it
-            return
-        for s, leaf in parts:
-            part = gradient[s.index()]
-            leaf.grad = part.clone() if leaf.grad is None else leaf.grad + part
-        if name not in self._read_elsewhere:
-            self._read_elsewhere.add(name)
-            warnings.warn(
-                f"{name} is used outside its module: there its gradient is made whole", stacklevel=2
-            )
+
+def _hand_over(
+    name: str, parts: list[tuple[Slice, nn.Parameter]], read_elsewhere: set[str], parameter: Tensor
+) -> None:
+    """Give the leaves their part of a gradient that was made whole."""
+    gradient, parameter.grad = parameter.grad, None
+    if gradient is None:  # a compiled graph that takes the weight as an input, and only detaches it
+        return
+    for s, leaf in parts:
+        part = gradient[s.index()]
+        leaf.grad = part.clone() if leaf.grad is None else leaf.grad + part
+    if name not in read_elsewhere:
+        read_elsewhere.add(name)
+        warnings.warn(f"{name} is used outside its module: there its gradient is made whole", stacklevel=2)
 
 
 def release(model: nn.Module) -> nn.Module:

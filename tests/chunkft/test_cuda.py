@@ -1,6 +1,7 @@
 """What only a CUDA device can show: streams, pinned memory, peaks, and that nothing waits for the device."""
 
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -156,3 +157,24 @@ def test_checkpoints_leave_the_device() -> None:
         10 * 2048 * 512 * 2
     )  # of the layers between the first, whose input needs no gradient, and the last
     assert kept[False] - kept[True] >= inputs
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_dropped_model_frees_the_device(resident: bool) -> None:
+    weights(steps=7, resident=resident)  # gives libraries their workspaces
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    model = llama(width=512)
+    ids = torch.randint(256, (2, 64), device="cuda")
+    checkpoint(model)
+    optimizer = ChunkFT(model, lr=1e-3, chunks=5, steps_per_chunk=3, resident=resident)
+    for _ in range(7):  # into the third chunk
+        loss(model, ids).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.cuda.synchronize()
+    held = torch.cuda.memory_allocated() - before
+    del model, optimizer, ids
+    gc.collect()
+    assert torch.cuda.memory_allocated() - before < 0.01 * held

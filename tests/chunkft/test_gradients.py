@@ -1,7 +1,9 @@
 """The gradients of slices are slices of the gradient, for any model and cut, and nothing larger is made."""
 
 import copy
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from chunkft import ChunkFT, Slice, head_loss, release
+from chunkft import ChunkFT, Slice, checkpoint, head_loss, release
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -159,6 +161,29 @@ def test_leaving_a_chunk_restores_every_module(llama: tuple[nn.Module, Loss]) ->
     } == before
     assert {n: p.requires_grad for n, p in model.named_parameters()} == flags
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("partition", ["contiguous", "strided"])
+@pytest.mark.parametrize("close", [False, True])
+def test_a_dropped_model_is_freed(llama: tuple[nn.Module, Loss], close: bool, partition: str) -> None:
+    """Every weight, not the module alone: a tensor's hooks can keep others out of the collector's reach."""
+    model, loss = copy.deepcopy(llama[0]), llama[1]
+    checkpoint(model)
+    optimizer = ChunkFT(model, lr=1e-3, chunks=5, steps_per_chunk=2, partition=partition)
+    for _ in range(3):
+        loss(model).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    if close:
+        optimizer.close()
+    else:
+        assert any(
+            p._post_accumulate_grad_hooks for p in model.parameters()
+        )  # it is in the midst of a tensor
+    alive = [weakref.ref(x) for x in (model, optimizer, *optimizer._sites.parameters.values())]
+    del model, optimizer
+    gc.collect()
+    assert not any(x() is not None for x in alive)
 
 
 def test_a_copy_in_mid_chunk_computes_the_same_and_can_be_released(llama: tuple[nn.Module, Loss]) -> None:
