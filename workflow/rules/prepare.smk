@@ -42,7 +42,7 @@ rule check:
         "../../environment.yml"
     params:
         tasks=EXPERIMENT["tasks"],
-        data=lambda w, input: Path(input.manifest).parent,
+        data=lambda w, input: Path(input.manifest[0]).parent,
     shell:
         "python -m workflow.steps.check --config {input.config} --data {params.data} --out {output} 2>&1 | tee {log}"
 
@@ -60,7 +60,7 @@ rule base:
     threads: EXPERIMENT["model"]["pretrain"]["threads"]
     params:
         fingerprint=fingerprint(EXPERIMENT, "base"),
-        data=lambda w, input: Path(input.manifest).parent,
+        data=lambda w, input: Path(input.manifest[0]).parent,
         out=subpath(output[0], parent=True),
     shell:
         "python -m workflow.steps.base --config {input.config} --data {params.data} --out {params.out} 2>&1 | tee {log}"
