@@ -37,7 +37,8 @@ class checkpoint:
         layers: what to recompute as one, in the order they run; by default the members of every outermost
             `ModuleList` or `Sequential` of modules of one class: the blocks of a transformer.  The last one
             is not recomputed, since its backward comes first.
-        offload: on a CUDA device, keep the layers' inputs in pinned host memory, copied on a side stream.
+        offload: on a CUDA device, keep the layers' inputs in pinned host memory, copied on a side stream;
+            not those of the topmost layer that is recomputed, which are needed first.
         keep_products: also keep the results of matrix products that are wider than their inputs, such as
             those into an MLP.  They are what is dearest to compute again for its size.  With `offload` that
             costs host memory and no device memory, and pays for itself where a layer takes longer than the
@@ -64,8 +65,8 @@ class checkpoint:
                 )
         shelf = Shelf() if offload else None
         self._own = [vars(layer).get("forward") for layer in self.layers]
-        for layer in self.layers:
-            layer.forward = Recomputed(layer, layer.forward, shelf, keep_products, layer is self.layers[-1])
+        for above, layer in enumerate(reversed(self.layers)):
+            layer.forward = Recomputed(layer, layer.forward, shelf, keep_products, above)
 
     def remove(self) -> None:
         """Give the layers their own forward back."""
@@ -108,9 +109,9 @@ class Recomputed:
         forward: Callable[..., Any],
         shelf: "Shelf | None",
         keep_products: bool,
-        last: bool,
+        above: int,  # how many layers run after this one
     ) -> None:
-        self.layer, self.forward, self.shelf, self.last = layer, forward, shelf, last
+        self.layer, self.forward, self.shelf, self.above = layer, forward, shelf, above
         self.keep_products = keep_products
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,7 +119,7 @@ class Recomputed:
             return self.forward(*args, **kwargs)
         kwargs = {k: None if k in CACHES else v for k, v in kwargs.items()}
         given = any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values()))
-        if self.last or not (given or any(p.requires_grad for p in self.layer.parameters())):
+        if self.above == 0 or not (given or any(p.requires_grad for p in self.layer.parameters())):
             return self.forward(*args, **kwargs)
         contexts: dict[str, Any] = {}
         if self.keep_products:
@@ -126,7 +127,7 @@ class Recomputed:
         # Inside, recompute's own hooks replace these: they see its arguments alone.
         hooks: AbstractContextManager[Any] = nullcontext()
         if self.shelf is not None:
-            self.shelf.begin_layer()
+            self.shelf.begin_layer(stays=self.above == 1)
             hooks = saved_tensors_hooks(self.shelf.put, self.shelf.take)
         with hooks:
             return recompute(self.forward, *args, use_reentrant=False, **contexts, **kwargs)
@@ -162,8 +163,8 @@ class Products(TorchDispatchMode):
 class Layer:
     """What one run of a layer has on the shelf; fetched as a whole while the layer above is in backward."""
 
-    def __init__(self, below: "weakref.ref[Layer] | None") -> None:
-        self.below = below
+    def __init__(self, below: "weakref.ref[Layer] | None", stays: bool) -> None:
+        self.below, self.stays = below, stays
         self.begun = False
         self.members: list[
             weakref.ref[Shelved]
@@ -171,11 +172,11 @@ class Layer:
 
 
 class Shelved:
-    """A tensor on the host, and its copy on the way back."""
+    """A tensor on the host, and its copy on the way back; or one that stays."""
 
-    def __init__(self, host: Tensor, device: torch.device, layer: Layer) -> None:
-        self.host, self.device, self.layer = host, device, layer
-        self.back: tuple[Tensor, torch.cuda.Event] | None = None
+    def __init__(self, x: Tensor, host: Tensor | None, layer: Layer) -> None:
+        self.device, self.host, self.layer = x.device, host, layer
+        self.back: tuple[Tensor, torch.cuda.Event | None] | None = (x, None) if host is None else None
         self.taken = False
 
 
@@ -184,17 +185,19 @@ class Shelf:
 
     def __init__(self) -> None:
         self._streams: list[torch.cuda.Stream] = []
-        self._layer = Layer(None)
+        self._layer = Layer(None, stays=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Shelf":
         return Shelf()  # what is on it belongs to the model it is copied from, and streams cannot be copied
 
-    def begin_layer(self) -> None:
-        self._layer = Layer(weakref.ref(self._layer))
+    def begin_layer(self, stays: bool) -> None:
+        self._layer = Layer(weakref.ref(self._layer), stays)
 
     def put(self, x: Tensor) -> Any:
         if not x.is_cuda or x.nbytes < OFFLOAD_BYTES or isinstance(x, nn.Parameter):
             return x
+        if self._layer.stays:
+            return Shelved(x, None, self._layer)
         if not self._streams:
             self._streams = [torch.cuda.Stream(x.device), torch.cuda.Stream(x.device)]
         out = self._streams[0]
@@ -203,7 +206,7 @@ class Shelf:
         with torch.cuda.stream(out):
             host.copy_(x, non_blocking=True)
         x.record_stream(out)
-        shelved = Shelved(host, x.device, self._layer)
+        shelved = Shelved(x, host, self._layer)
         self._layer.members.append(weakref.ref(shelved))
         return shelved
 
@@ -213,8 +216,11 @@ class Shelf:
         self._fetch(kept)
         assert kept.back is not None
         tensor, arrived = kept.back
-        kept.back, kept.taken = None, True
-        torch.cuda.current_stream(kept.device).wait_event(arrived)
+        kept.taken = True
+        if kept.host is not None:
+            kept.back = None
+        if arrived is not None:
+            torch.cuda.current_stream(kept.device).wait_event(arrived)
         below = kept.layer.below() if kept.layer.below else None
         if not kept.layer.begun and below is not None:
             for member in below.members:
@@ -227,6 +233,7 @@ class Shelf:
     def _fetch(self, kept: Shelved) -> None:
         if kept.back is not None:
             return
+        assert kept.host is not None
         tensor = torch.empty(kept.host.shape, dtype=kept.host.dtype, device=kept.device)
         out, back = self._streams
         back.wait_stream(out)

@@ -8,9 +8,12 @@ from torch.nn import functional as F
 
 from chunkft.subtensor import CHILD, autocast_operands, operands
 
-# Logits held at one time, 32 MiB in fp32; with a large vocabulary more, since short products are slow.
+# Logits held at one time: as many as the hidden states have elements, or these, 32 MiB in fp32, where that
+# is more; with a large vocabulary more still.  Short products are slow, and so are those that fill the last
+# of a matrix unit's tiles badly.
 BLOCK_LOGITS = 1 << 23
 SHORTEST = 256
+TILE = 128
 
 
 def head_loss(
@@ -50,8 +53,9 @@ def head_loss(
     return total / count
 
 
-def _length(other: int) -> int:
-    return max(SHORTEST, BLOCK_LOGITS // max(other, 1))
+def _length(other: int, h: Tensor) -> int:
+    """Tokens or rows of a block of logits, given its `other` dimension."""
+    return max(SHORTEST, max(BLOCK_LOGITS, h.numel()) // max(other, 1) // TILE * TILE)
 
 
 class BlockwiseCrossEntropy(torch.autograd.Function):
@@ -66,13 +70,16 @@ class BlockwiseCrossEntropy(torch.autograd.Function):
         wide = torch.promote_types(h.dtype, torch.float32)
         lse = torch.empty(len(h), dtype=wide, device=h.device)
         total = torch.zeros((), dtype=wide, device=h.device)
-        step = _length(len(weight))
+        step = _length(len(weight), h)
         for start in range(0, len(h), step):
             block = slice(start, start + step)
-            logits = F.linear(h[block], cast_weight, cast_bias).to(wide)
-            lse[block] = logits.logsumexp(-1)
-            picked = logits.gather(-1, labels[block, None]).squeeze(-1)
-            total += (lse[block] - picked).masked_fill_(~counted[block], 0).sum()
+            label = labels[block, None]
+            logits = F.linear(h[block], cast_weight, cast_bias)
+            picked = logits.gather(-1, label).squeeze(-1)
+            loss = -F.log_softmax(logits, -1, dtype=wide).gather(-1, label).squeeze(-1)
+            lse[block] = loss + picked
+            total += loss.masked_fill_(~counted[block], 0).sum()
+        lse.masked_fill_(~counted, float("inf"))  # no probability, no gradient
         ctx.save_for_backward(h, weight, bias, labels, counted, lse)
         ctx.dtypes = [leaf.dtype for leaf in leaves]
         return total
@@ -81,29 +88,28 @@ class BlockwiseCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         h, weight, bias, labels, counted, lse = ctx.saved_tensors
         weight, bias = weight.to(h.dtype), None if bias is None else bias.to(h.dtype)
-        scale = counted * g
 
         def logits_gradient(tokens: slice, rows: range) -> Tensor:
             """(softmax(z) - onehot(label)) g for some tokens and some of the vocabulary."""
             classes = slice(rows.start, rows.stop)
-            z = F.linear(h[tokens], weight[classes], None if bias is None else bias[classes]).to(lse.dtype)
-            z.sub_(lse[tokens, None]).exp_()
+            z = F.linear(h[tokens], weight[classes], None if bias is None else bias[classes])
+            p = (z - lse[tokens, None]).exp_()
             label = labels[tokens] - rows.start
-            inside = (label >= 0) & (label < len(rows))
-            z.scatter_add_(-1, label.where(inside, 0)[:, None], -inside.to(z.dtype)[:, None])
-            return z.mul_(scale[tokens, None]).to(h.dtype)
+            inside = (label >= 0) & (label < len(rows)) & counted[tokens]
+            p.scatter_add_(-1, label.where(inside, 0)[:, None], -inside.to(p.dtype)[:, None])
+            return torch.mul(p, g, out=z)
 
         grad_h = None
         if ctx.needs_input_grad[0]:
             grad_h = torch.empty_like(h)
-            step = _length(len(weight))
+            step = _length(len(weight), h)
             for start in range(0, len(h), step):
                 tokens = slice(start, start + step)
                 torch.mm(logits_gradient(tokens, range(len(weight))), weight, out=grad_h[tokens])
 
         def rows_of(ranges: slice) -> list[range]:
             start, stop, _ = ranges.indices(len(weight))
-            step = _length(len(h))
+            step = _length(len(h), h)
             return [range(row, min(row + step, stop)) for row in range(start, stop, step)]
 
         everything = slice(None)
