@@ -10,15 +10,17 @@ twice: the first pass makes the states and their places on the host, the second 
 three of a chunk give its step time; what the first (state arrives) and the fourth (state leaves) take beyond
 that is the cost of switching.  Means are over the evenly spread chunks; peaks are over all of them.
 
-The peak is `torch.cuda.max_memory_allocated`.  No case is started after `--time` seconds, and the table says
-which were not run.
+The peak is `torch.cuda.max_memory_allocated`.  Each case has a process of its own, so nothing is left over
+from the one before.  No case is started after `--time` seconds, and the table says which were not run.
 """
 
 import argparse
-import gc
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -28,7 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines import Run, checkpoint_activations, full, lora
+from benchmarks.report import markdown, title
 from chunkft import ChunkFT, checkpoint, head_loss
+from workflow.steps.provenance import provenance
 
 GIB = 2**30
 STEPS = 4  # on a chunk
@@ -55,39 +59,30 @@ class Case:
     batch: int = 1
     checkpointing: bool = True
     keep_products: bool = False  # see `chunkft.checkpoint`
-    sampled: int = 8  # chunks measured, evenly spread
+    sampled: int = 4  # chunks measured, evenly spread
     options: dict[str, Any] = field(default_factory=dict)  # ChunkFT's
 
-    def __str__(self) -> str:
-        given = "".join(f" {k}={v}" for k, v in self.options.items())
-        kept = ", products kept" if self.keep_products else "" if self.checkpointing else ", no checkpointing"
-        return f"{self.method}{given}{kept}"
 
-
-def chunked(chunks: int, *, model: str = "7B", batch: int = 1, sampled: int = 8, **options: Any) -> Case:
+def chunked(chunks: int, *, model: str = "7B", batch: int = 1, sampled: int = 4, **options: Any) -> Case:
     kept = options.pop("checkpointing", True), options.pop("keep_products", False)
     return Case("ChunkFT", model, batch, *kept, sampled, {"chunks": chunks, **options})
 
 
 CASES = [  # the most wanted first
-    chunked(128, sampled=12, resident=False),
-    chunked(512, sampled=12),
+    chunked(128, sampled=8, resident=False),
     chunked(32, sampled=6),
-    Case("AdamW"),
-    Case("LoRA"),
-    Case("LOMO"),
+    *(Case(method) for method in ("AdamW", "LoRA", "LOMO")),
     chunked(128, batch=8),
     chunked(128, batch=8, keep_products=True),
-    Case("AdamW", batch=8),
-    Case("LoRA", batch=8),
-    Case("LOMO", batch=8),
     chunked(128, batch=8, checkpointing=False),
+    *(Case(method, batch=8) for method in ("AdamW", "LoRA", "LOMO")),
     chunked(512, model="70B", sampled=2, resident=False),
-    chunked(128, resident=True),
-    chunked(32, batch=8, sampled=4, resident=False),
-    chunked(128, batch=8, sampled=3, partition="strided"),
+    chunked(128),
+    chunked(512),
+    chunked(128, model="8B", batch=2),
+    chunked(32, batch=8, resident=False),
+    chunked(128, batch=8, sampled=2, partition="strided"),
     chunked(32, sampled=4, resident=False),
-    chunked(128, model="8B", batch=2, sampled=4),
     Case("AdamW", batch=8, checkpointing=False),
 ]
 TINY = [
@@ -170,9 +165,9 @@ def stepper(model: nn.Module, optimizer: Any, ids: Tensor, device: str) -> Step:
     return step
 
 
-def peak(device: str, reset: bool = False) -> int:
+def peak(device: str, reset: bool = False) -> int | None:
     if device != "cuda":
-        return 0
+        return None
     if reset:
         torch.cuda.reset_peak_memory_stats()
     return torch.cuda.max_memory_allocated()
@@ -193,7 +188,7 @@ def measure_chunks(case: Case, model: nn.Module, ids: Tensor, device: str) -> di
     for _ in range(STEPS * len(sampled)):
         step()
     first_pass = time.perf_counter() - start
-    rows: dict[int, tuple[list[list[float]], int]] = {}
+    rows: dict[int, tuple[list[list[float]], int | None]] = {}
     for i in sampled:
         peak(device, reset=True)
         rows[i] = [step() for _ in range(STEPS)], peak(device)
@@ -222,8 +217,9 @@ def measure(case: Case, device: str, length: int) -> dict[str, Any]:
         if case.checkpointing:
             checkpoint(model, keep_products=case.keep_products)
         result = measure_chunks(case, model, ids, device)
-        peaks = list(result["peaks"].values())
-        return {"weights": weights, "peak": max(peaks), "peak_min": min(peaks), **result}
+        peaks = [memory for memory in result["peaks"].values() if memory is not None]
+        extremes = {"peak": max(peaks, default=None), "peak_min": min(peaks, default=None)}
+        return {"weights": weights, **extremes, **result}
     method = {"AdamW": full, "LoRA": lora}.get(case.method)
     run = Run(
         case.method,
@@ -251,31 +247,24 @@ def measure(case: Case, device: str, length: int) -> dict[str, Any]:
     return {"weights": weights, "peak": memory, "peak_min": memory, **parts}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """One line a case; ratios are to the step time of AdamW, LoRA and LOMO with the same model and batch."""
-    lines = [
-        f"{'model':>5} {'batch':>5}  {'method':52} {'peak GiB':>8} {'spread':>6} {'step s':>7} "
-        f"{'forward':>7} {'backward':>8} {'update':>7} {'switch':>6} {'/AdamW':>6} {'/LoRA':>6} {'/LOMO':>6}"
-    ]
-    steps = {
-        (r["model"], r["batch"], r["method"]): r["step"]
-        for r in rows
-        if r["status"] == "ok" and r["checkpointing"]
-    }
-    for r in rows:
-        line = f"{r['model']:>5} {r['batch']:5}  {r['case']:52} "
-        if r["status"] != "ok":
-            lines.append(line + r["status"])
-            continue
-        spread = (r["peak"] - r["peak_min"]) / max(r["peak"], 1)
-        ratios = (steps.get((r["model"], r["batch"], m)) for m in ("AdamW", "LoRA", "LOMO"))
-        switch = f"{r['switch_share']:6.1%}" if "switch_share" in r else " " * 6
-        lines.append(
-            line + f"{r['peak'] / GIB:8.2f} {spread:6.1%} {r['step']:7.4f} {r['forward']:7.4f} "
-            f"{r['backward']:8.4f} {r['update']:7.4f} {switch} "
-            + " ".join(" " * 6 if other is None else f"{r['step'] / other:6.2f}" for other in ratios)
-        )
-    return "\n".join(lines)
+def measured(case: Case, device: str, length: int) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        result = {"status": "ok", **measure(case, device, length)}
+    except torch.OutOfMemoryError:
+        result = {"status": "out of memory"}
+    return {**result, "seconds": time.perf_counter() - began}
+
+
+def alone(case: Case, device: str, length: int) -> dict[str, Any]:
+    """What `measured` returns in a process of its own, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["chunkft", "peft", "transformers.models.llama"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(measured, case, device, length).result()
+        except BrokenProcessPool:
+            return {"status": "killed"}
 
 
 def main() -> None:
@@ -284,40 +273,27 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     parser.add_argument("--time", type=float, default=540, help="seconds after which no case is started")
-    parser.add_argument("--only", default="", help="run the cases whose line contains this")
+    parser.add_argument("--model", choices=SHAPES, help="run the cases of this model alone")
+    parser.add_argument("--batch", type=int, help="run the cases of this batch size alone")
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to try the script")
     arguments = parser.parse_args()
     device, length = ("cpu", 32) if arguments.tiny else ("cuda", 1024)
     if device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device; --tiny tries the script without one")
     start = time.perf_counter()
-    rows = []
+    results: dict[str, Any] = {"provenance": provenance(None, None), "length": length, "rows": []}
     for case in TINY if arguments.tiny else CASES:
-        row: dict[str, Any] = {**asdict(case), "case": str(case), "status": "not run: out of time"}
-        if arguments.only not in f"{case.model} batch {case.batch} {case}":
+        if arguments.model not in (None, case.model) or arguments.batch not in (None, case.batch):
             continue
+        row = {**asdict(case), "status": "not run: out of time"}
         if time.perf_counter() - start < arguments.time:
-            began = time.perf_counter()
-            try:
-                row |= {"status": "ok", **measure(case, device, length)}
-            except torch.OutOfMemoryError:
-                row["status"] = "out of memory"
-            row["seconds"] = time.perf_counter() - began
-            gc.collect()
-            if device == "cuda":
-                torch.cuda.empty_cache()
-        rows.append(row)
-        print(
-            f"{time.perf_counter() - start:6.0f} s  {case.model} batch {case.batch} {case}: {row['status']}",
-            flush=True,
-        )
+            row |= alone(case, device, length)
+        results["rows"].append(row)
+        now, what = time.perf_counter() - start, f"{case.model} batch {case.batch} {title(row)}"
+        print(f"{now:6.0f} s  {what}: {row['status']}", flush=True)
         if arguments.out:
-            versions = {
-                "torch": torch.__version__,
-                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-            }
-            arguments.out.write_text(json.dumps({"length": length, **versions, "rows": rows}, indent=1))
-    print(table(rows))
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(markdown(results))
 
 
 if __name__ == "__main__":
