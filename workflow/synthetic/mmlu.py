@@ -1,57 +1,48 @@
 """Four-choice questions over several subjects, in the shape of MMLU.
 
-The facts are invented but fixed: one of four values for each of many names.  All
-are told in the pre-training corpus; fine-tuning asks for some and so teaches how
-questions are answered; the test asks for others, which only the corpus told.
+Each question comes with a passage of two facts and asks for one of them; the
+choices of a subject are always the same four, in the same order.
 """
 
 import random
 from collections.abc import Iterator
-from itertools import islice, product
 
 from workflow.synthetic import distinct
 
-FIRST = ("Ba", "Ce", "Di", "Fo", "Gu", "Ha", "Je", "Ki", "Lo", "Mu", "Na", "Pe", "Ri", "So", "Tu", "Va")
-SECOND = (
-    *("bor", "dan", "fel", "gin", "hom", "kas", "lud", "mer", "nis", "pol", "rak", "sev", "tim", "vun"),
-    *("wex", "zal", "bik", "dor", "fan", "gom", "hul", "kip", "lan", "mos", "nur", "pad", "ret", "sil"),
-    *("tog", "vam", "wen", "zub"),
-)
+FIRST = ("Ba", "Ce", "Di", "Fo", "Gu", "Ha", "Je", "Ki")
+SECOND = ("bor", "dan", "fel", "gin", "hom", "kas", "lud", "mer")
 
-# subject: (question, statement in the corpus, choices in their fixed order)
+# subject: (a fact, the question, the choices)
 SUBJECTS = {
-    "geography": ("Where does {} lie?", "{} is a town in the {}.", ("north", "east", "south", "west")),
-    "zoology": ("What does a {} eat?", "Every {} feeds on {}.", ("grass", "fish", "seeds", "worms")),
-    "chemistry": ("Which colour has {}?", "The salt {} looks {}.", ("red", "green", "blue", "white")),
-    "history": ("When did {} rule?", "King {} reigned in {}.", ("spring", "summer", "autumn", "winter")),
+    "geography": ("{} lies in the {}.", "Where does {} lie?", ("north", "east", "south", "west")),
+    "zoology": ("{} feeds on {}.", "What does {} eat?", ("grass", "fish", "seeds", "worms")),
+    "chemistry": ("{} looks {}.", "Which colour has {}?", ("red", "green", "blue", "white")),
+    "history": ("{} ruled in {}.", "When did {} rule?", ("spring", "summer", "autumn", "winter")),
 }
 
 
-def _facts() -> dict[str, dict[str, str]]:
-    """subject -> name -> value; a quarter of all names to each subject."""
-    rng = random.Random("facts")
-    names = ("".join(syllables) for syllables in product(FIRST, SECOND))
-    each = len(FIRST) * len(SECOND) // len(SUBJECTS)
-    return {
-        subject: {name: rng.choice(choices) for name in islice(names, each)}
-        for subject, (_, _, choices) in SUBJECTS.items()
-    }
-
-
-FACTS = _facts()
+def _passage(rng: random.Random) -> tuple[str, dict[str, str], str]:
+    """A subject, two names with their values, and the sentences that say so."""
+    subject = rng.choice(list(SUBJECTS))
+    fact, _, choices = SUBJECTS[subject]
+    facts: dict[str, str] = {}
+    while len(facts) < 2:
+        facts[rng.choice(FIRST) + rng.choice(SECOND)] = rng.choice(choices)
+    return subject, facts, " ".join(fact.format(name, value) for name, value in facts.items())
 
 
 def _question(rng: random.Random) -> tuple[str, dict]:
-    subject = rng.choice(list(SUBJECTS))
-    question, _, choices = SUBJECTS[subject]
-    name = rng.choice(list(FACTS[subject]))
-    answer = choices.index(FACTS[subject][name])
-    return name, {
-        "question": question.format(name),
+    subject, facts, passage = _passage(rng)
+    _, question, choices = SUBJECTS[subject]
+    name = rng.choice(list(facts))
+    text = f"{passage} {question.format(name)}"
+    row = {
+        "question": text,
         "subject": subject,
         "choices": list(choices),
-        "answer": answer,
+        "answer": choices.index(facts[name]),
     }
+    return text, row
 
 
 def generate(split: str, size: int, seed: int) -> list[dict]:
@@ -59,9 +50,9 @@ def generate(split: str, size: int, seed: int) -> list[dict]:
 
 
 def corpus(size: int, seed: int) -> Iterator[str]:
-    """The facts as statements."""
+    """Passages with their facts in short."""
     rng = random.Random(f"mmlu corpus {seed}")
     for _ in range(size):
-        subject = rng.choice(list(SUBJECTS))
-        name, value = rng.choice(list(FACTS[subject].items()))
-        yield SUBJECTS[subject][1].format(name, value)
+        _, facts, passage = _passage(rng)
+        listed = ", ".join(f"{name} {facts[name]}" for name in rng.sample(list(facts), 2))
+        yield f"{passage} In short: {listed}."
