@@ -104,7 +104,7 @@ def named(setting: str, value: object) -> str:
     words = {
         "judge": "judged by {}",
         "num_fewshot": "{}-shot",
-        "limit": "the first {} questions",
+        "limit": "the first {} questions of each set",
         "version": "task version {}",
     }
     return words.get(setting, "{}").format(value)
