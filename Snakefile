@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from baselines import methods, trains
-from workflow.steps.configuration import check_results, load
+from workflow.steps.configuration import check_results, from_command_line, load
 from workflow.steps.files import InputError
 from workflow.steps.fingerprint import fingerprint
 
@@ -24,10 +24,10 @@ shell.prefix(
     " HF_HUB_DISABLE_PROGRESS_BARS=1 TOKENIZERS_PARALLELISM=false; "
 )
 
-# `config` holds what the command line gave: the files after --configfile and the values after --config.
 CONFIGS = workflow.configfiles or [Path(workflow.basedir, "workflow/config/mini.yaml")]
+OVERRIDES = from_command_line(workflow.config_settings.config)  # the values after --config
 try:
-    EXPERIMENT = load(CONFIGS, config)
+    EXPERIMENT = load(CONFIGS, OVERRIDES)
     OUT = f"results/{EXPERIMENT['name']}"
     check_results(EXPERIMENT, Path(OUT, "config.json"))
 except InputError as error:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from baselines import Tuning
 from workflow.steps import checkpoint, loop
 from workflow.steps.examples import IGNORED, Examples, encode
-from workflow.steps.files import write_jsonl
+from workflow.steps.files import InputError, write_jsonl
 
 
 def tuning(folder: Path, lr: float = 1e-2) -> Tuning:
@@ -151,6 +151,17 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_of_the_seed(tiny_model: Pat
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
     assert rows(1, 4) == examples.order(3)(1, 4) != examples.order(4)(1, 4)
+
+
+def test_rows_without_an_answer_left_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    rows = [{"pieces": [["x" * 50, False], ["y", True]]}, {"pieces": [["x", False], ["yyy", True]]}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    examples = Examples(tmp_path / "rows.jsonl", tokenizer, 8)
+    assert (len(examples), examples.cut) == (1, 1)
+    write_jsonl(tmp_path / "rows.jsonl", rows[:1])
+    with pytest.raises(InputError, match="no row has an answer"):
+        Examples(tmp_path / "rows.jsonl", tokenizer, 8)
 
 
 def test_long_rows_are_cut_and_counted(tiny_model: Path, tmp_path: Path) -> None:

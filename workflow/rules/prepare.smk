@@ -7,7 +7,7 @@ rule config:
         "../../environment.yml"
     params:
         files=CONFIGS,
-        overrides=json.dumps(config),
+        overrides=json.dumps(OVERRIDES),
         experiment=EXPERIMENT,
     shell:
         "python -m workflow.steps.configuration --config {params.files} --set {params.overrides:q}"

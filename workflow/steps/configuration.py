@@ -9,7 +9,7 @@ every other step reads.
 import argparse
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,15 @@ def overrides_from(pairs: Iterable[str]) -> dict:
             nested = {part: nested}
         overrides = _merged(overrides, nested)
     return overrides
+
+
+def from_command_line(value: Any) -> Any:
+    """What Snakemake's `--config` gives; inside mappings and lists it leaves numbers as text."""
+    if isinstance(value, Mapping):
+        return {key: from_command_line(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [from_command_line(inner) for inner in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def main() -> None:

@@ -15,17 +15,18 @@ class Examples:
     """Tokenised rows of `train.jsonl` or `validation.jsonl`.
 
     ids, labels: one list of tokens a row; a prompt's labels are IGNORED.
-    cut: how many rows were longer than `max_length`.
+    cut: how many rows were longer than `max_length`; those without an answer before the cut are left out.
     """
 
     def __init__(self, path: Path, tokenizer, max_length: int) -> None:
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         encoded = [encode(tokenizer, row["pieces"]) for row in read_jsonl(path)]
-        if not encoded:
-            raise InputError(f"{path} has no rows")
         self.cut = sum(len(ids) > max_length for ids, _ in encoded)
-        self.ids = [ids[:max_length] for ids, _ in encoded]
-        self.labels = [labels[:max_length] for _, labels in encoded]
+        rows = [(ids[:max_length], labels[:max_length]) for ids, labels in encoded]
+        rows = [(ids, labels) for ids, labels in rows if any(label != IGNORED for label in labels[1:])]
+        if not rows:
+            raise InputError(f"{path}: no row has an answer within `train.max_length`, {max_length} tokens")
+        self.ids, self.labels = map(list, zip(*rows, strict=True))
 
     def __len__(self) -> int:
         return len(self.ids)
