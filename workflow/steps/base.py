@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 
 from workflow.steps.files import InputError, exit_on_input_error, read_json, read_jsonl, sha256, write_json
+from workflow.steps.fingerprint import fingerprint
 from workflow.synthetic import generators
 
 SPECIAL_TOKENS = (
@@ -130,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = read_json(arguments.config)
     if config["model"]["path"] is None:
-        states = arguments.out.parent / ".state" / "base"
+        states = arguments.out.parents[1] / ".state" / f"base-{fingerprint(config, 'base')}"
         found = pretrain(config, arguments.data, arguments.out, states)
     else:
         found = find(config["model"]["path"], config["model"]["revision"])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from workflow.steps import device
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json, write_jsonl
 from workflow.steps.result import result
 from workflow.steps.train import status_of
@@ -98,7 +99,9 @@ def main() -> None:
     os.environ.setdefault("TQDM_DELAY", "5")  # seconds: lm-eval opens a bar for each MMLU subject
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "60")
-    evaluate(arguments.config.parent, config, arguments.method, arguments.seed, arguments.out)
+    experiment = arguments.config.parent
+    with device.lock(experiment, config["device"]):
+        evaluate(experiment, config, arguments.method, arguments.seed, arguments.out)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import resource
 import statistics
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import baselines
+from workflow.steps import device
 from workflow.steps.base import model_folder
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
 from workflow.steps.result import refusal, result, run_of
@@ -135,19 +135,6 @@ def _step(tuning: baselines.Tuning, batch: dict, lr: float, mark) -> None:
     tuning.optimizer.zero_grad()
 
 
-def device_lock(experiment: Path, device: str):
-    """Held while a GPU is used: two jobs on one card would spoil each other's figures."""
-    if device != "cuda":
-        return nullcontext()
-    import fcntl
-
-    path = experiment.parent / ".state" / "gpu.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "w")  # noqa: SIM115  closed, and so released, when the caller's `with` ends
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
-
-
 def outcome(experiment: Path, config: dict, method: str) -> dict:
     refused = refusal(config, method, SEED)
     if refused:
@@ -155,7 +142,7 @@ def outcome(experiment: Path, config: dict, method: str) -> dict:
     if not baselines.trains(baselines.methods()[config["methods"][method]["method"]]):
         return result("measure", experiment, config, method, None, "not supported", "nothing is trained")
     try:
-        with device_lock(experiment, config["device"]):
+        with device.lock(experiment, config["device"]):
             return result("measure", experiment, config, method, None, **measure(experiment, config, method))
     except InputError:
         raise

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 import baselines
+from workflow.steps import device
 from workflow.steps.base import model_folder
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
 from workflow.steps.result import refusal, result, run_id, run_of
@@ -116,9 +117,9 @@ def outcome(experiment: Path, config: dict, method: str, seed: int, out: Path) -
         path = str(model_folder(experiment / "base" / "base.json"))
         return result("train", experiment, config, method, seed, model_path=path)
     try:
-        return result(
-            "train", experiment, config, method, seed, training=train(experiment, config, method, seed, out)
-        )
+        with device.lock(experiment, config["device"]):
+            training = train(experiment, config, method, seed, out)
+        return result("train", experiment, config, method, seed, training=training)
     except InputError:
         raise
     except Exception as error:
