@@ -78,6 +78,7 @@ CASES = [  # the most wanted first
     *(Case(method, batch=8) for method in ("AdamW", "LoRA", "LOMO")),
     chunked(512, model="70B", sampled=2, resident=False),
     chunked(128),
+    chunked(128, keep_products=True),
     chunked(512),
     chunked(128, model="8B", batch=2),
     chunked(32, batch=8, resident=False),
@@ -275,13 +276,16 @@ def main() -> None:
     parser.add_argument("--time", type=float, default=540, help="seconds after which no case is started")
     parser.add_argument("--model", choices=SHAPES, help="run the cases of this model alone")
     parser.add_argument("--batch", type=int, help="run the cases of this batch size alone")
+    parser.add_argument("--commit", help="the commit measured, where git cannot say")
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to try the script")
     arguments = parser.parse_args()
     device, length = ("cpu", 32) if arguments.tiny else ("cuda", 1024)
     if device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device; --tiny tries the script without one")
     start = time.perf_counter()
-    results: dict[str, Any] = {"provenance": provenance(None, None), "length": length, "rows": []}
+    made = provenance(None, None)
+    made["commit"] = made["commit"] or arguments.commit
+    results: dict[str, Any] = {"provenance": made, "length": length, "rows": []}
     for case in TINY if arguments.tiny else CASES:
         if arguments.model not in (None, case.model) or arguments.batch not in (None, case.batch):
             continue

@@ -21,7 +21,7 @@ from benchmarks.gpu import GIB, SHAPES, llama
 from chunkft import ChunkFT, checkpoint, head_loss
 from chunkft.checkpointing import OFFLOAD_BYTES, Shelf
 from chunkft.memory import chunk_bytes, state_bytes
-from chunkft.states import BLOCK
+from chunkft.states import run_length
 
 
 class LiveBytes(TorchDispatchMode):
@@ -91,7 +91,9 @@ def predict(
                 del hidden
                 loss.backward()
                 del loss
-            update = weights + chunk_bytes(elements, torch.bfloat16, per_element, resident, BLOCK)
+            update = weights + chunk_bytes(
+                elements, torch.bfloat16, per_element, resident, run_length(resident)
+            )
             peaks[i] = weights + state + memory.peak, update
             del leaves
             optimizer.close()

@@ -12,7 +12,7 @@ from chunkft import partition as partitions
 from chunkft.memory import chunk_bytes, fewest_chunks, size, state_bytes
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
-from chunkft.states import BLOCK, POLICIES, RESIDUAL, Piece, State, States, blocks
+from chunkft.states import POLICIES, RESIDUAL, Piece, State, States, blocks, run_length
 from chunkft.subtensor import CHILD, Sites
 
 # Their update of an element reads its own gradient and state alone, so that a slice can be updated in blocks.
@@ -120,7 +120,7 @@ class ChunkFT(torch.optim.Optimizer):
                 model,
                 lambda k: self._cut(in_order, partition, k),
                 in_order,
-                lambda n, dtype: chunk_bytes(n, dtype, per_element, resident, BLOCK),
+                lambda n, dtype: chunk_bytes(n, dtype, per_element, resident, run_length(resident)),
                 size("memory", memory),
                 size("activations", activations),
             )
@@ -261,6 +261,8 @@ class ChunkFT(torch.optim.Optimizer):
         ]
         self._base.step()
         self._base.state.clear()
+        for base_group in self._base.param_groups:
+            base_group["params"] = []  # masters, which would stay until the next update
         for piece, state, target, residual in updated:
             if target is not piece.leaf:
                 target.grad = None

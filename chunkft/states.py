@@ -17,7 +17,10 @@ from chunkft.precision import needs_master, round_stochastically
 
 POLICIES = ("fp32", "bf16", "reset", "disk")
 RESIDUAL = "residual"  # of a 16-bit weight; kept by every policy, since losing it would change the weights
-BLOCK = 1 << 22  # elements whose fp32 master, gradient and moments exist at one time while they are updated
+BLOCK = 1 << 22  # elements updated at one time whose state is streamed: up to four such blocks are under way
+RESIDENT = (
+    4  # as many blocks are updated at one time where the state stays, as launching kernels takes longer
+)
 IN_FLIGHT = 2  # blocks on their way to the host, beside the one being updated
 
 State = dict[str, Any]
@@ -48,21 +51,24 @@ def blocks(
 ) -> list[list[Piece]]:
     """The pieces of the active slices (slice, leaf, group), in runs to be updated, and to travel, together.
 
-    Runs have about BLOCK elements.  With fp32 weights whose state stays there is nothing to gain by that, and
-    there is one run of whole slices.
+    Runs have about `run_length` elements.  With fp32 weights whose state stays there is nothing to gain by
+    that, and there is one run of whole slices.
     """
+    length = run_length(resident)
     stays = resident and not any(needs_master(leaf.dtype) for _, leaf, _ in active)
     pieces = [
         piece
         for s, leaf, group in active
-        for piece in _pieces(s, leaf, group, elementwise and (needs_master(leaf.dtype) or not resident))
+        for piece in _pieces(
+            s, leaf, group, elementwise and (needs_master(leaf.dtype) or not resident), length
+        )
     ]
     if stays:
         return [pieces]
     runs: list[list[Piece]] = [[]]
     elements = 0
     for piece in pieces:
-        if runs[-1] and elements + piece.weight.numel() > BLOCK:
+        if runs[-1] and elements + piece.weight.numel() > length:
             runs.append([])
             elements = 0
         runs[-1].append(piece)
@@ -70,10 +76,15 @@ def blocks(
     return runs
 
 
-def _pieces(s: Slice, leaf: torch.nn.Parameter, group: int, cut: bool) -> list[Piece]:
-    if leaf.dim() == 0 or not cut or leaf.numel() <= BLOCK:
+def run_length(resident: bool) -> int:
+    """Elements whose fp32 master and gradient exist at one time while they are updated."""
+    return RESIDENT * BLOCK if resident else BLOCK
+
+
+def _pieces(s: Slice, leaf: torch.nn.Parameter, group: int, cut: bool, length: int) -> list[Piece]:
+    if leaf.dim() == 0 or not cut or leaf.numel() <= length:
         return [Piece(s, leaf, leaf, slice(None), group)]
-    step = max(1, BLOCK * leaf.shape[0] // leaf.numel())
+    step = max(1, length * leaf.shape[0] // leaf.numel())
     first = s.rows[0] if s.rows else 0
     pieces = []
     for start in range(0, leaf.shape[0], step):
