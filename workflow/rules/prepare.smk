@@ -1,22 +1,4 @@
-rule config:
-    output:
-        f"{OUT}/config.json",
-    log:
-        f"{OUT}/logs/config.log",
-    conda:
-        "../../environment.yml"
-    params:
-        files=CONFIGS,
-        overrides=json.dumps(OVERRIDES),
-        experiment=EXPERIMENT,
-    shell:
-        "python -m workflow.steps.configuration --config {params.files} --set {params.overrides:q}"
-        " --out {output} 2>&1 | tee {log}"
-
-
 rule data:
-    input:
-        ancient(rules.config.output),
     output:
         f"{OUT}/data/manifest.json",
     log:
@@ -24,15 +6,15 @@ rule data:
     conda:
         "../../environment.yml"
     params:
+        config=CONFIG,
         fingerprint=fingerprint(EXPERIMENT, "data"),
         out=subpath(output[0], parent=True),
     shell:
-        "python -m workflow.steps.data --config {input} --out {params.out} 2>&1 | tee {log}"
+        "python -m workflow.steps.data --config {params.config} --out {params.out} 2>&1 | tee {log}"
 
 
 rule check:
     input:
-        config=ancient(rules.config.output),
         manifest=rules.data.output,
     output:
         f"{OUT}/data/checked.txt",
@@ -41,15 +23,15 @@ rule check:
     conda:
         "../../environment.yml"
     params:
+        config=CONFIG,
         tasks=EXPERIMENT["tasks"],
         data=lambda w, input: Path(input.manifest[0]).parent,
     shell:
-        "python -m workflow.steps.check --config {input.config} --data {params.data} --out {output} 2>&1 | tee {log}"
+        "python -m workflow.steps.check --config {params.config} --data {params.data} --out {output} 2>&1 | tee {log}"
 
 
 rule base:
     input:
-        config=ancient(rules.config.output),
         manifest=rules.data.output,
     output:
         f"{OUT}/base/base.json",
@@ -59,8 +41,9 @@ rule base:
         "../../environment.yml"
     threads: EXPERIMENT["model"]["pretrain"]["threads"]
     params:
+        config=CONFIG,
         fingerprint=fingerprint(EXPERIMENT, "base"),
         data=lambda w, input: Path(input.manifest[0]).parent,
         out=subpath(output[0], parent=True),
     shell:
-        "python -m workflow.steps.base --config {input.config} --data {params.data} --out {params.out} 2>&1 | tee {log}"
+        "python -m workflow.steps.base --config {params.config} --data {params.data} --out {params.out} 2>&1 | tee {log}"

@@ -5,7 +5,6 @@ TABLES = expand(
 
 rule collect:
     input:
-        config=rules.config.output,
         train=expand("{run}/train.json", run=RUNS),
         evaluations=expand("{run}/eval/{task}.json", run=RUNS, task=EXPERIMENT["tasks"]),
         measurements=expand(f"{OUT}/runs/{{method}}/measure.json", method=EXPERIMENT["methods"]),

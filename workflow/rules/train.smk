@@ -1,6 +1,5 @@
 rule train:
     input:
-        config=ancient(rules.config.output),
         manifest=rules.data.output,
         checked=ancient(rules.check.output),
         base=rules.base.output,
@@ -17,18 +16,18 @@ rule train:
     resources:
         gpu=GPUS,
     params:
+        config=CONFIG,
         fingerprint=lambda w: fingerprint(EXPERIMENT, "train", w.method, int(w.seed)),
         out=subpath(output[0], parent=True),
     shell:
-        "(python -m workflow.steps.train --config {input.config} --method {wildcards.method} --seed {wildcards.seed}"
+        "(python -m workflow.steps.train --config {params.config} --method {wildcards.method} --seed {wildcards.seed}"
         " --out {params.out}"
-        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
         " --seed {wildcards.seed} --kind train --out {params.out} --code $?) 2>&1 | tee {log}"
 
 
 rule evaluate:
     input:
-        config=ancient(rules.config.output),
         train=rules.train.output,
     output:
         expand(f"{OUT}/runs/{{{{method}}}}/seed-{{{{seed}}}}/eval/{{task}}.json", task=EXPERIMENT["tasks"]),
@@ -43,19 +42,19 @@ rule evaluate:
     resources:
         gpu=GPUS,
     params:
+        config=CONFIG,
         fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
         out=subpath(output[0], parent=True),
     shell:
-        "(python -m workflow.steps.evaluate --config {input.config} --method {wildcards.method}"
+        "(python -m workflow.steps.evaluate --config {params.config} --method {wildcards.method}"
         " --seed {wildcards.seed} --out {params.out}"
-        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
         " --seed {wildcards.seed} --kind evaluate --out {params.out} --code $?) 2>&1 | tee {log}"
 
 
 # Takes every core, so that nothing else runs while the clock does.
 rule measure:
     input:
-        config=ancient(rules.config.output),
         base=rules.base.output,
     output:
         f"{OUT}/runs/{{method}}/measure.json",
@@ -69,13 +68,14 @@ rule measure:
     resources:
         gpu=GPUS,
     params:
+        config=CONFIG,
         fingerprint=lambda w: fingerprint(EXPERIMENT, "measure", w.method),
         out=subpath(output[0], parent=True),
         threads=EXPERIMENT["threads"],
     shell:
         "export OMP_NUM_THREADS={params.threads};"
-        " (python -m workflow.steps.measure --config {input.config} --method {wildcards.method} --out {output}"
-        " || python -m workflow.steps.crashed --config {input.config} --method {wildcards.method}"
+        " (python -m workflow.steps.measure --config {params.config} --method {wildcards.method} --out {output}"
+        " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
         " --kind measure --out {params.out} --code $?) 2>&1 | tee {log}"
 
 
@@ -87,7 +87,6 @@ rule tune:
 
 rule tune_method:
     input:
-        config=ancient(rules.config.output),
         manifest=rules.data.output,
         base=rules.base.output,
     output:
@@ -100,6 +99,7 @@ rule tune_method:
     resources:
         gpu=GPUS,
     params:
+        config=CONFIG,
         fingerprint=lambda w: fingerprint(EXPERIMENT, "tune", w.method),
     shell:
-        "python -m workflow.steps.tune --config {input.config} --method {wildcards.method} --out {output} 2>&1 | tee {log}"
+        "python -m workflow.steps.tune --config {params.config} --method {wildcards.method} --out {output} 2>&1 | tee {log}"
