@@ -5,9 +5,9 @@
 Models have the shapes of Llama 2-7B, Llama 3-8B and Llama 3-70B, in bf16; sequences are 1024 tokens; every
 method gets the same blockwise head loss.  A step is forward, backward and update.
 
-For ChunkFT, chunks evenly spread over the model, and the first and the last, are trained for four steps each,
-twice: the first pass makes the states and their places on the host, the second is timed.  Steps two and
-three of a chunk give its step time; what the first (state arrives) and the fourth (state leaves) take beyond
+For ChunkFT, chunks evenly spread over the model, and the first and the last, are trained for five steps each,
+twice: the first pass makes the states and their places on the host, the second is timed.  The median of the
+inner steps is a chunk's step time; what the first (state arrives) and the last (state leaves) take beyond
 that is the cost of switching.  Means are over the evenly spread chunks; peaks are over all of them.
 
 The peak is `torch.cuda.max_memory_allocated`.  Each case has a process of its own, so nothing is left over
@@ -34,8 +34,7 @@ from benchmarks.report import markdown, title
 from chunkft import ChunkFT, checkpoint, head_loss
 from workflow.steps.provenance import provenance
 
-GIB = 2**30
-STEPS = 4  # on a chunk
+STEPS = 5  # on a chunk
 CYCLE = 50  # steps on a chunk that switching costs are shared by, as one would train
 LAYERS = (
     "num_hidden_layers",
@@ -193,7 +192,7 @@ def measure_chunks(case: Case, model: nn.Module, ids: Tensor, device: str) -> di
     for i in sampled:
         peak(device, reset=True)
         rows[i] = [step() for _ in range(STEPS)], peak(device)
-    inner = {i: [mean(parts) for parts in zip(*times[1:-1], strict=True)] for i, (times, _) in rows.items()}
+    inner = {i: [median(parts) for parts in zip(*times[1:-1], strict=True)] for i, (times, _) in rows.items()}
     switching = [rows[i][0][0][-1] + rows[i][0][-1][-1] - 2 * inner[i][-1] for i in spread]
     step_time = mean(inner[i][-1] for i in spread)
     forward, backward, update = (mean(inner[i][part] for i in spread) for part in range(3))

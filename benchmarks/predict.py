@@ -8,55 +8,15 @@ A CUDA allocator rounds sizes up, which is not counted.
 """
 
 import argparse
-import weakref
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from benchmarks.gpu import GIB, SHAPES, llama
+from benchmarks.gpu import SHAPES, llama
+from benchmarks.report import GIB
 from chunkft import ChunkFT, checkpoint, head_loss
-from chunkft.checkpointing import OFFLOAD_BYTES, Shelf
-from chunkft.memory import chunk_bytes, state_bytes
+from chunkft.memory import Host, LiveBytes, chunk_bytes, state_bytes
 from chunkft.states import run_length
-
-
-class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operators make, those alive now and the most at any time."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self.known = {p.untyped_storage()._cdata for p in model.parameters()}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        for t in tree_leaves(result):
-            if isinstance(t, Tensor) and t.untyped_storage()._cdata not in self.known:
-                storage = t.untyped_storage()
-                self.known.add(storage._cdata)
-                self.live += storage.nbytes()
-                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
-        self.peak = max(self.peak, self.live)
-        return result
-
-    def _freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-class Host(Shelf):
-    """Stands for pinned memory: keeps a tensor's shape, and makes a new one when it is taken."""
-
-    def put(self, x: Tensor) -> Any:
-        small = x.nbytes < OFFLOAD_BYTES or isinstance(x, nn.Parameter)
-        return x if small else (x.shape, x.dtype)
-
-    def take(self, kept: Any) -> Tensor:
-        return kept if isinstance(kept, Tensor) else torch.empty(kept[0], dtype=kept[1])
 
 
 def predict(
@@ -91,9 +51,8 @@ def predict(
                 del hidden
                 loss.backward()
                 del loss
-            update = weights + chunk_bytes(
-                elements, torch.bfloat16, per_element, resident, run_length(resident)
-            )
+            held, besides = chunk_bytes(elements, torch.bfloat16, per_element, resident, run_length(resident))
+            update = weights + held + besides
             peaks[i] = weights + state + memory.peak, update
             del leaves
             optimizer.close()

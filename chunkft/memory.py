@@ -1,15 +1,24 @@
 """How many chunks fit into a given amount of device memory."""
 
+import copy
 import re
-from collections.abc import Callable
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from chunkft.partition import Chunks
+from chunkft.checkpointing import OFFLOAD_BYTES, Recomputed, Shelf
+from chunkft.partition import Chunks, Slice
 from chunkft.precision import needs_master
+from chunkft.subtensor import Sites
 
+Loss = Callable[[nn.Module], Tensor]
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -35,51 +44,145 @@ def state_bytes(base: type[torch.optim.Optimizer], base_kwargs: dict[str, Any]) 
 
 
 def chunk_bytes(
-    chunk_elements: int, dtype: torch.dtype, per_element: float, resident: bool, block: int
-) -> float:
-    """Device bytes of an active chunk: gradient and state, and what the update of one block needs besides.
+    elements: int, dtype: torch.dtype, per_element: float, resident: bool, block: int
+) -> tuple[float, float]:
+    """Device bytes of an active chunk: gradient and state, and what its update needs besides.
 
-    With 16-bit weights that is an fp32 master and gradient; streamed state has up to four blocks under way.
+    With 16-bit weights that is an fp32 master and gradient of a block; streamed state has up to four blocks
+    under way.
     """
-    residual = {torch.bfloat16: 2, torch.float16: 4}.get(dtype, 0)
-    state = per_element + residual
-    elements = min(block, chunk_elements)
-    held = chunk_elements * state if resident else 4 * elements * state
-    return chunk_elements * dtype.itemsize + held + (8 * elements if needs_master(dtype) else 0)
+    state = per_element + {torch.bfloat16: 2, torch.float16: 4}.get(dtype, 0)
+    block = min(block, elements)
+    update = 8 * block if needs_master(dtype) else 0
+    if resident:
+        return elements * (dtype.itemsize + state), update
+    return elements * dtype.itemsize, update + 4 * block * state
 
 
 def fewest_chunks(
     model: nn.Module,
     cut: Callable[[int], Chunks],
     parameters: dict[str, nn.Parameter],
-    cost: Callable[[int, torch.dtype], float],
+    cost: Callable[[int, torch.dtype], tuple[float, float]],
     memory: int,
-    activations: int,
+    activations: int | Loss,
 ) -> int:
     """The smallest K whose largest chunk fits into `memory` beside the weights and `activations`.
 
     Raises ValueError, saying what would fit, when no K does.
     """
+
+    def can_be_cut(chunks: int) -> bool:
+        try:
+            return bool(cut(chunks))
+        except ValueError:
+            return False
+
     weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+    if callable(activations):
+        # The first, for which backward runs to the bottom, and one that keeps inputs of linear layers.
+        probe = next((k for k in (64, 16, 4) if can_be_cut(k)), 1)
+        activations = activation_bytes(model, activations, [cut(probe)[0], cut(probe)[probe // 2]])
+    floor = weights + activations
 
     def needed(chunks: int) -> float:
         largest = max(sum(parameters[s.name][s.index()].numel() for s in chunk) for chunk in cut(chunks))
         dtype = max((p.dtype for p in parameters.values()), key=lambda d: d.itemsize)
-        return weights + activations + cost(largest, dtype)
+        held, update = cost(largest, dtype)
+        return weights + held + max(activations, update)  # activations are gone when the update begins
 
     # Doubling, then bisection: the largest chunk never grows by much with K.
     low, high = 0, 1
     while needed(high) > memory:
-        low, high = high, 2 * high
-        try:
-            cut(high)
-        except ValueError:
-            least = needed(low)
+        # Of the numbers of chunks that do not fit either, name none that is large for little.
+        hopeless = memory < floor and needed(high) < 1.01 * floor
+        if hopeless or not can_be_cut(2 * high):
             raise ValueError(
-                f"memory={memory / 2**30:.2f} GiB is too little: the weights take {weights / 2**30:.2f} GiB; "
-                f"{least / 2**30:.2f} GiB would do, at chunks={low}"
-            ) from None
+                f"memory={memory / 2**30:.4g} GiB is too little: the weights take {weights / 2**30:.4g} GiB, "
+                f"activations {activations / 2**30:.4g}; "
+                f"{needed(high) / 2**30:.4g} GiB would do, at chunks={high}"
+            )
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if needed(middle) <= memory else (middle, high)
     return high
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that operators make, those alive now and the most at any time."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.known = {p.untyped_storage()._cdata for p in model.parameters()}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for t in tree_leaves(result):
+            if isinstance(t, Tensor) and t.untyped_storage()._cdata not in self.known:
+                storage = t.untyped_storage()
+                self.known.add(storage._cdata)
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+        self.peak = max(self.peak, self.live)
+        return result
+
+    def _freed(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+class Host(Shelf):
+    """Stands for pinned memory: keeps a tensor's shape, and makes a new one when it is taken."""
+
+    def put(self, x: Tensor) -> Any:
+        small = x.nbytes < OFFLOAD_BYTES or isinstance(x, nn.Parameter)
+        return x if small or self._layer.stays else (x.shape, x.dtype, x.device)
+
+    def take(self, kept: Any) -> Tensor:
+        return kept if isinstance(kept, Tensor) else torch.empty(kept[0], dtype=kept[1], device=kept[2])
+
+
+def language_model_loss(batch_size: int, sequence_length: int) -> Loss:
+    """The loss of a language model of transformers for a batch of this shape."""
+
+    def loss(model: nn.Module) -> Tensor:
+        device = next(model.parameters()).device
+        ids = torch.zeros(batch_size, sequence_length, dtype=torch.long, device=device)
+        return model(input_ids=ids, labels=ids).loss  # type: ignore[no-any-return]
+
+    return loss
+
+
+def activation_bytes(model: nn.Module, loss: Loss, chunks: Iterable[list[Slice]]) -> int:
+    """The most bytes that forward and backward of `loss(model)` hold beside weights and active gradients.
+
+    Found by running them with tensors that hold no data, for each of these chunks.
+    """
+    peaks = []
+    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        warnings.simplefilter("ignore")
+        tensors = [*model.parameters(), *model.buffers()]
+        tensors += [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+        twin = copy.deepcopy(model, {id(t): mode.from_tensor(t) for t in tensors})
+        for module in twin.modules():
+            forward = vars(module).get("forward")
+            if isinstance(forward, Recomputed) and forward.shelf and next(module.parameters()).is_cuda:
+                forward.shelf = Host()
+        sites = Sites(twin)
+        for slices in chunks:
+            sites.deactivate(twin)
+            leaves = sites.activate(slices)
+            with LiveBytes(twin) as memory:
+                try:
+                    loss(twin).backward()
+                except Exception as error:
+                    raise ValueError(
+                        f"activations: trying the loss on tensors without data failed ({error}); "
+                        "give a number of bytes"
+                    ) from error
+            peaks.append(memory.peak - sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None))
+            for leaf in leaves:
+                leaf.grad = None
+    return max(peaks)

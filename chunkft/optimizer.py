@@ -9,28 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from chunkft import partition as partitions
-from chunkft.memory import chunk_bytes, fewest_chunks, size, state_bytes
+from chunkft.memory import chunk_bytes, fewest_chunks, language_model_loss, size, state_bytes
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import POLICIES, RESIDUAL, Piece, State, States, blocks, run_length
 from chunkft.subtensor import CHILD, Sites
 
 # Their update of an element reads its own gradient and state alone, so that a slice can be updated in blocks.
-ELEMENTWISE = tuple(
-    getattr(torch.optim, name)
-    for name in (
-        "Adadelta",
-        "Adagrad",
-        "Adam",
-        "AdamW",
-        "Adamax",
-        "ASGD",
-        "NAdam",
-        "RAdam",
-        "RMSprop",
-        "Rprop",
-        "SGD",
-    )
+ELEMENTWISE = (
+    *(torch.optim.Adadelta, torch.optim.Adagrad, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax),
+    *(torch.optim.ASGD, torch.optim.NAdam, torch.optim.RAdam, torch.optim.RMSprop, torch.optim.Rprop),
+    torch.optim.SGD,
 )
 
 
@@ -56,7 +45,9 @@ class ChunkFT(torch.optim.Optimizer):
         resident: False sends state to the host after every update, not only when its chunk's turn ends.
         memory: in place of `chunks`: the device memory to stay under, in bytes or as "13 GiB"; the smallest K
             that fits is taken, since fewer, larger chunks learn faster.
-        activations: what forward and backward need beside weights and gradients, counted into `memory`.
+        activations: bytes that forward and backward need beside weights and gradients, counted into `memory`;
+            or a function from model to loss, from which they are found without computing anything.
+        sequence_length, batch_size: in place of that function, for a language model of transformers.
         groups: parameter groups as torch optimizers take them (dicts with "params" and options), to give
             some parameters other options, such as no weight decay; parameters outside them are frozen.
         whole: names of parameters never to be cut.
@@ -83,7 +74,9 @@ class ChunkFT(torch.optim.Optimizer):
         state_dir: str | Path | None = None,
         resident: bool = True,
         memory: int | str | None = None,
-        activations: int | str = 0,
+        activations: int | str | Callable[[nn.Module], Tensor] = 0,
+        sequence_length: int | None = None,
+        batch_size: int = 1,
         groups: Iterable[dict[str, Any]] | None = None,
         whole: Iterable[str] = (),
         seed: int = 0,
@@ -103,10 +96,8 @@ class ChunkFT(torch.optim.Optimizer):
         if all(p.is_cuda and needs_master(p.dtype) for p in named.values()):
             base_kwargs = _fused(base, base_kwargs)
         self._group_of = {name: i for i, group in enumerate(trainable) for name in group["params"]}
-        self._base = base(
-            [{**g, "params": [self._sites.parameters[n] for n in g["params"]]} for g in trainable],
-            **base_kwargs,
-        )
+        in_groups = [{**g, "params": [self._sites.parameters[n] for n in g["params"]]} for g in trainable]
+        self._base = base(in_groups, **base_kwargs)
         super().__init__([{**group} for group in self._base.param_groups], self._base.defaults)
         self._base_is_elementwise = base in ELEMENTWISE
 
@@ -115,15 +106,21 @@ class ChunkFT(torch.optim.Optimizer):
         if memory is not None:
             if chunks is not None or not isinstance(partition, str):
                 raise ValueError("memory chooses chunks: give memory, or chunks, or a partition of your own")
-            per_element = state_bytes(base, base_kwargs)
+            if sequence_length is not None:
+                if activations:
+                    raise ValueError("activations are found from sequence_length: give one of the two")
+                activations = language_model_loss(batch_size, sequence_length)
+            state_size = state_bytes(base, base_kwargs)
             chunks = fewest_chunks(
                 model,
                 lambda k: self._cut(in_order, partition, k),
                 in_order,
-                lambda n, dtype: chunk_bytes(n, dtype, per_element, resident, run_length(resident)),
+                lambda n, dtype: chunk_bytes(n, dtype, state_size, resident, run_length(resident)),
                 size("memory", memory),
-                size("activations", activations),
+                activations if callable(activations) else size("activations", activations),
             )
+        elif sequence_length is not None:
+            raise ValueError(f"sequence_length={sequence_length} is for choosing K: give memory with it")
         self.chunks = self._cut(in_order, partition, chunks)
         self._warn_of_whole_tensors(in_order)
         device = next(iter(named.values())).device

@@ -177,3 +177,25 @@ def test_a_dropped_model_frees_the_device(resident: bool) -> None:
     del model, optimizer, ids
     gc.collect()
     assert torch.cuda.memory_allocated() - before < 0.01 * held
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_planned_run_stays_within_its_memory(resident: bool) -> None:
+    weights(steps=7)  # gives libraries their workspaces
+    gc.collect()
+    others = torch.cuda.memory_allocated()
+    model = llama(width=512, layers=8)
+    checkpoint(model)
+    limit = sum(p.nbytes for p in model.parameters()) + (1 << 27)
+    ids = torch.randint(256, (4, 512), device="cuda")
+    optimizer = ChunkFT(
+        model, memory=limit, sequence_length=512, batch_size=4, lr=1e-3, steps_per_chunk=2, resident=resident
+    )
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2 * len(optimizer.chunks)):
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    peak = torch.cuda.max_memory_allocated() - others
+    assert len(optimizer.chunks) > 1
+    assert (0.85 * limit if resident else 0) < peak <= limit

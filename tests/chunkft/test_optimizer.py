@@ -359,22 +359,6 @@ def test_progress_and_description() -> None:
     assert rows[1].split()[1:4] == ["1", "1", "8"] and "layer.weight[2:4]" in rows[1]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_limit_gives_the_fewest_chunks_that_fit(dtype: torch.dtype) -> None:
-    """Per element: 2 moments of 4 bytes, a gradient; for bf16 a residual and, in the update, 8 more."""
-
-    def chunks(memory: int | str, activations: int = 0) -> int:
-        model = nn.Linear(128, 256, bias=False, dtype=dtype)
-        return len(ChunkFT(model, lr=0.1, memory=memory, activations=activations).chunks)
-
-    size, elements = dtype.itemsize, 128 * 256
-    per_element = 8 + size + (2 + 8 if dtype == torch.bfloat16 else 0)
-    limit = elements * size + 1000 + per_element * elements // 4
-    assert chunks(limit, activations=1000) == 4
-    assert chunks(limit - 1, activations=1000) == 5
-    assert chunks("1 GiB") == 1
-
-
 def test_import_needs_torch_alone_patches_nothing_and_starts_no_device() -> None:
     code = """
 import sys, os, torch

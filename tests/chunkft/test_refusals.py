@@ -100,6 +100,30 @@ def refusals() -> list[tuple[str, Callable[[], Any], type[Exception], str]]:
             "'weight' is on the meta",
         ),
         ("memory", lambda: ChunkFT(model(), memory=100), ValueError, "the weights take .* would do"),
+        (
+            "memory below activations",
+            lambda: ChunkFT(model(), memory=2000, activations=9000),
+            ValueError,
+            "activations .* would do, at chunks=8",
+        ),
+        (
+            "loss that cannot be tried",
+            lambda: ChunkFT(model(), memory=9**9, sequence_length=8),
+            ValueError,
+            "activations: trying the loss .* give a number of bytes",
+        ),
+        (
+            "length and activations",
+            lambda: ChunkFT(model(), memory=9**9, sequence_length=8, activations=8),
+            ValueError,
+            "activations are found from sequence_length",
+        ),
+        (
+            "length without a limit",
+            lambda: ChunkFT(model(), chunks=2, sequence_length=8),
+            ValueError,
+            "sequence_length=8 .* give memory",
+        ),
         ("memory's unit", lambda: ChunkFT(model(), memory="3 apples"), ValueError, "memory='3 apples'"),
         (
             "memory and K",
