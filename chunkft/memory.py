@@ -80,8 +80,9 @@ def fewest_chunks(
 
     weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
     if callable(activations):
-        # The first, for which backward runs to the bottom, and one that keeps inputs of linear layers.
-        probe = next((k for k in (64, 16, 4) if can_be_cut(k)), 1)
+        # Of large chunks, since active layers keep more, the first, for which backward runs to the bottom, and
+        # one amidst the layers.
+        probe = 4 if can_be_cut(4) else 1
         activations = activation_bytes(model, activations, [cut(probe)[0], cut(probe)[probe // 2]])
     floor = weights + activations
 
@@ -110,27 +111,35 @@ def fewest_chunks(
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operators make, those alive now and the most at any time."""
+    """Bytes of the storages that operators make, weights apart: those alive now and the most at any time."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.live = self.peak = 0
-        self.known = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._counted: dict[int, int] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         for t in tree_leaves(result):
-            if isinstance(t, Tensor) and t.untyped_storage()._cdata not in self.known:
-                storage = t.untyped_storage()
-                self.known.add(storage._cdata)
+            storage = t.untyped_storage() if isinstance(t, Tensor) else None
+            if storage is not None and not self._known(storage._cdata):
+                self._counted[storage._cdata] = storage.nbytes()
                 self.live += storage.nbytes()
-                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+                weakref.finalize(storage, self._forget, storage._cdata)
         self.peak = max(self.peak, self.live)
         return result
 
-    def _freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
+    def _known(self, key: int) -> bool:
+        return key in self._weights or key in self._counted
+
+    def _forget(self, key: int) -> None:
+        self.live -= self._counted.pop(key, 0)
+
+    def leave_out_gradient(self, leaf: Tensor) -> None:
+        """From now on do not count the leaf's gradient: a hook for when it is accumulated."""
+        assert leaf.grad is not None
+        self._forget(leaf.grad.untyped_storage()._cdata)
 
 
 class Host(Shelf):
@@ -156,7 +165,7 @@ def language_model_loss(batch_size: int, sequence_length: int) -> Loss:
 
 
 def activation_bytes(model: nn.Module, loss: Loss, chunks: Iterable[list[Slice]]) -> int:
-    """The most bytes that forward and backward of `loss(model)` hold beside weights and active gradients.
+    """The most bytes that forward and backward of `loss(model)` hold beside weights and finished gradients.
 
     Found by running them with tensors that hold no data, for each of these chunks.
     """
@@ -175,6 +184,9 @@ def activation_bytes(model: nn.Module, loss: Loss, chunks: Iterable[list[Slice]]
             sites.deactivate(twin)
             leaves = sites.activate(slices)
             with LiveBytes(twin) as memory:
+                hooks = [
+                    leaf.register_post_accumulate_grad_hook(memory.leave_out_gradient) for leaf in leaves
+                ]
                 try:
                     loss(twin).backward()
                 except Exception as error:
@@ -182,7 +194,8 @@ def activation_bytes(model: nn.Module, loss: Loss, chunks: Iterable[list[Slice]]
                         f"activations: trying the loss on tensors without data failed ({error}); "
                         "give a number of bytes"
                     ) from error
-            peaks.append(memory.peak - sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None))
-            for leaf in leaves:
+            peaks.append(memory.peak)
+            for leaf, hook in zip(leaves, hooks, strict=True):
                 leaf.grad = None
+                hook.remove()
     return max(peaks)
