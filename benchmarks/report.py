@@ -28,6 +28,7 @@ TARGETS = [
     ("7B", 1, "K = 128, state streamed", "peak varies", 0.01),
     ("7B", 8, "K = 128, products kept", "peak varies", 0.01),
     ("7B", 1, "K = 32", "switching", 0.02),
+    ("7B", 1, "K = 128", "switching", 0.02),
     ("7B", 8, "K = 128, products kept", "switching", 0.02),
     ("70B", 1, "K = 512, state streamed", "peak GiB", 134.0),
 ]

@@ -80,8 +80,8 @@ def fewest_chunks(
 
     weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
     if callable(activations):
-        # Of large chunks, since active layers keep more, the first, for which backward runs to the bottom, and
-        # one amidst the layers.
+        # Of large chunks, since active layers keep more: the first, for which backward runs to the bottom,
+        # and one amidst the layers.
         probe = 4 if can_be_cut(4) else 1
         activations = activation_bytes(model, activations, [cut(probe)[0], cut(probe)[probe // 2]])
     floor = weights + activations
