@@ -66,10 +66,12 @@ rule report:
         "python -m analysis.report {params.out} 2>&1 | tee {log}"
 
 
-# Last: a run that crashed fails the pipeline only once everything else is made.
+# Last: a run that crashed fails the pipeline only once everything else is made.  It asks for
+# the results themselves, so that one moved aside is made again.
 rule status:
     input:
         rules.report.output,
+        rules.collect.input,
     output:
         f"{OUT}/status.txt",
     log:
