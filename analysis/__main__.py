@@ -1,7 +1,7 @@
 """`python -m analysis results/<experiment>`: collect, tables, figures and report in one go."""
 
 from analysis import collect, figures, report, tables
-from analysis.files import stage
+from analysis.stage import stage
 
 if __name__ == "__main__":
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from analysis.files import ROOT, InputError, stage, write_file
+from analysis.files import ROOT, InputError, write_file
 
 SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
 PATTERNS = ("runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json", "runs/*/measure.json")
@@ -309,4 +309,6 @@ def _csv(header: list[str], rows: Iterable) -> str:
 
 
 if __name__ == "__main__":
+    from analysis.stage import stage  # which imports this module
+
     stage(write, "list every result file of an experiment in results.csv, and those left out in left_out.csv")

@@ -1,9 +1,6 @@
-"""The command line all stages share, and files written whole or not at all."""
+"""Files written whole or not at all, and the error a user can act on."""
 
-import argparse
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,24 +19,3 @@ def write_file(path: Path, content: str | bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def stage(write: Callable, purpose: str) -> None:
-    """Runs `write` on the results of the folder named on the command line; bad input exits with status 2."""
-    from analysis.collect import read  # which imports this module
-
-    parser = argparse.ArgumentParser(description=purpose)
-    parser.add_argument("folder", type=Path, help="an experiment's folder, such as results/mini")
-    try:
-        write(read(parser.parse_args().folder))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(
-            f"error: {error.strerror} ({error.filename}); nothing half-written was left behind",
-            file=sys.stderr,
-        )
-        sys.exit(2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import jinja2
 
 from analysis.collect import Results
-from analysis.files import InputError, stage, write_file
+from analysis.files import InputError, write_file
 from analysis.published import model_of
+from analysis.stage import stage
 from analysis.table import Table
 from analysis.tables import tables
 

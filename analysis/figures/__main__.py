@@ -1,6 +1,6 @@
 """`python -m analysis.figures results/<experiment>`"""
 
 from analysis.figures import write
-from analysis.files import stage
+from analysis.stage import stage
 
 stage(write, "draw the figures of an experiment as SVG and PNG")
