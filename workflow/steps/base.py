@@ -8,7 +8,15 @@ import argparse
 import random
 from pathlib import Path
 
-from workflow.steps.files import InputError, exit_on_input_error, read_json, read_jsonl, sha256, write_json
+from workflow.steps.files import (
+    InputError,
+    exit_on_input_error,
+    first_line,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+)
 from workflow.steps.fingerprint import fingerprint
 from workflow.synthetic import generators
 
@@ -36,9 +44,8 @@ def find(path: str, revision: str | None) -> dict:
         patterns = ["*.json", "*.safetensors", "*.model", "*.txt"]
         local = snapshot_download(path, revision=revision, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises a different type for each way of failing
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"`model.path`: {path!r} could not be fetched from the hub ({reason}); "
+            f"`model.path`: {path!r} could not be fetched from the hub ({first_line(error)}); "
             "check the name, your access and the network, or give a local folder"
         ) from None
     return {"path": local, "revision": Path(local).name}

@@ -17,6 +17,7 @@ from pathlib import Path
 from workflow.steps.files import (
     InputError,
     exit_on_input_error,
+    first_line,
     read_json,
     read_jsonl,
     sha256,
@@ -102,9 +103,8 @@ def _hub(source: dict, split: str) -> tuple[list[dict], str]:
     try:
         loaded = datasets.load_dataset(source["path"], source.get("subset"), split=split, revision=revision)
     except Exception as error:  # the hub's client raises a different type for each way of failing
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"data set {source['path']!r} could not be loaded from the hub ({reason}); "
+            f"data set {source['path']!r} could not be loaded from the hub ({first_line(error)}); "
             "check the name and the network, or give a local folder"
         ) from None
     return loaded.to_list(), f"{source['path']}@{revision or 'main'} {split} {loaded._fingerprint}"

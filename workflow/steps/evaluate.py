@@ -13,7 +13,7 @@ from typing import Any
 
 from workflow.steps import device
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json, write_jsonl
-from workflow.steps.result import result
+from workflow.steps.result import read_config, result
 from workflow.steps.train import status_of
 
 
@@ -90,10 +90,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to, inside the run's folder")
     arguments = parser.parse_args()
-    config = read_json(arguments.config)
-    if arguments.method not in config["methods"]:
-        known = ", ".join(config["methods"])
-        raise InputError(f"{arguments.config} has no method {arguments.method!r}; it has {known}")
+    config = read_config(arguments.config, arguments.method)
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on disk: nothing may depend on what the hub says today
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DELAY", "5")  # seconds: lm-eval opens a bar for each MMLU subject

@@ -30,6 +30,11 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         sys.exit(_complain(f"error: {error.strerror}{where}; nothing half-written was left behind"))
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _complain(message: str) -> int:
     print(message, file=sys.stderr)
     return 2

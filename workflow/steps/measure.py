@@ -10,8 +10,8 @@ from pathlib import Path
 import baselines
 from workflow.steps import device
 from workflow.steps.base import model_folder
-from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
-from workflow.steps.result import refusal, result, run_of
+from workflow.steps.files import InputError, exit_on_input_error, write_json
+from workflow.steps.result import read_config, refusal, result, run_of
 from workflow.steps.train import load_model, status_of
 
 SEED = 0
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--method", required=True, help="a name under `methods` in the config")
     parser.add_argument("--out", type=Path, required=True, help="the result file")
     arguments = parser.parse_args()
-    config = read_json(arguments.config)
+    config = read_config(arguments.config, arguments.method)
     record = outcome(arguments.config.parent, config, arguments.method)
     write_json(arguments.out, record)
     print(f"{arguments.method}: {record['status']}" + (f" ({record['reason']})" if record["reason"] else ""))

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 import baselines
-from workflow.steps.files import read_json, sha256
+from workflow.steps.files import InputError, read_json, sha256
 from workflow.steps.fingerprint import fingerprint, relevant_config
 from workflow.steps.provenance import provenance
 
@@ -45,6 +45,14 @@ def title(name: str, settings: dict, file: ModuleType) -> str:
         f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default
     ]
     return f"{file.TITLE} ({', '.join(changed) or name})"
+
+
+def read_config(path: Path, method: str) -> dict:
+    """The resolved config at `path`.  InputError where it does not compare `method`."""
+    config = read_json(path)
+    if method not in config["methods"]:
+        raise InputError(f"{path} has no method {method!r}; it has {', '.join(config['methods'])}")
+    return config
 
 
 def run_id(kind: str, experiment: Path, config: dict, method: str, seed: int | None) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import baselines
 from workflow.steps import device
 from workflow.steps.base import model_folder
-from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
-from workflow.steps.result import refusal, result, run_id, run_of
+from workflow.steps.files import InputError, exit_on_input_error, write_json
+from workflow.steps.result import read_config, refusal, result, run_id, run_of
 
 
 def fit(experiment: Path, config: dict, method: str, seed: int, lr: float, states: Path | None, label: str):
@@ -148,11 +148,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     arguments = parser.parse_args()
-    config = read_json(arguments.config)
-    if arguments.method not in config["methods"]:
-        raise InputError(
-            f"{arguments.config} has no method {arguments.method!r}; it has {', '.join(config['methods'])}"
-        )
+    config = read_config(arguments.config, arguments.method)
     record = outcome(arguments.config.parent, config, arguments.method, arguments.seed, arguments.out)
     write_json(arguments.out / "train.json", record)
     print(

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 import baselines
-from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
-from workflow.steps.result import refusal
+from workflow.steps.files import InputError, exit_on_input_error, write_json
+from workflow.steps.result import read_config, refusal
 from workflow.steps.train import fit, status_of
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--method", required=True, help="a name under `methods` in the config")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     arguments = parser.parse_args()
-    config = read_json(arguments.config)
+    config = read_config(arguments.config, arguments.method)
     refused = refusal(config, arguments.method, config["tune"]["seed"])
     if refused:
         raise InputError(f"{arguments.method} cannot be tuned here ({': '.join(refused)})")
