@@ -62,6 +62,8 @@ FOOTPRINTS: dict[str, Callable[[Sizes, dict[str, Any]], tuple[int, int]]] = {
     "full": lambda s, p: (s.total, s.total * (2 * s.weight if p["pure"] else s.adamw)),
     # 2106.09685: B is outputs x rank, A is rank x inputs; here both are fp32
     "lora": lambda s, p: (lora(s, p["rank"]), 8 * lora(s, p["rank"])),
+    # 2305.14314: LoRA's; the 4-bit weights are not the optimizer's
+    "qlora": lambda s, p: (lora(s, p["rank"]), 8 * lora(s, p["rank"])),
     # 2402.09353: LoRA and a magnitude for each output
     "dora": lambda s, p: (n := lora(s, p["rank"]) + sum(outputs for outputs, _ in s.matrices), 8 * n),
     # 2403.03507, table 1: nr + 2mr

@@ -47,6 +47,10 @@ CASES = {
     "adamw8bit": [Case("adamw8bit"), Case("adamw8bit", precision="bfloat16")],
     "sgd": [Case("sgd", lr=0.1), Case("sgd", {"momentum": 0.9}, "bfloat16", lr=0.03)],
     "dora": [Case("dora", lr=1e-2)],
+    "qlora": [
+        Case("qlora", {"rank": 8, "alpha": 32, "dropout": 0.0}, lr=1e-2),
+        Case("qlora", {"rank": 8, "alpha": 32, "dropout": 0.0}, "bfloat16", lr=1e-2),
+    ],
     "apollo": [Case("apollo", {"rank": 8, "gap": 4}, lr=1e-2)],
     "apollo_mini": [Case("apollo_mini", {"gap": 4}, "bfloat16", lr=1e-2)],
     "lisa": [Case("lisa", {"layers": 1, "period": 3}), Case("lisa", {"layers": 2, "period": 3}, "bfloat16")],
