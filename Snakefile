@@ -35,6 +35,7 @@ except InputError as error:
 TRAINED = [name for name, settings in EXPERIMENT["methods"].items() if trains(methods()[settings["method"]])]
 SEEDS = {name: EXPERIMENT["seeds"] if name in TRAINED else [0] for name in EXPERIMENT["methods"]}
 RUNS = [f"{OUT}/runs/{name}/seed-{seed}" for name, seeds in SEEDS.items() for seed in seeds]
+MEASURED = EXPERIMENT["methods"] if EXPERIMENT["measure"] else []
 GPUS = 1 if EXPERIMENT["device"] == "cuda" else 0
 
 

@@ -42,6 +42,32 @@ def test_later_files_and_overrides_win(tmp_path: Path) -> None:
     assert list(config["methods"]) == ["full"]
 
 
+def test_a_config_extends_another(tmp_path: Path) -> None:
+    below = tmp_path / "folder" / "below.yaml"
+    below.parent.mkdir()
+    below.write_text(f"extends: {MINI}\nseeds: [3]\n")
+    above = tmp_path / "above.yaml"
+    above.write_text("extends: folder/below.yaml\ntrain: {steps: 7}\n")
+    config = load([above])
+    assert (config["name"], config["seeds"], config["train"]["steps"]) == ("above", [3], 7)
+    assert config["train"]["batch_size"] == load([MINI])["train"]["batch_size"]
+    below.write_text("extends: ../above.yaml\n")
+    with pytest.raises(InputError, match="it extends itself"):
+        load([above])
+    below.write_text("extends: none.yaml\n")
+    with pytest.raises(InputError, match="none.yaml does not exist"):
+        load([above])
+
+
+def test_varied_parameters_are_entries_of_their_own() -> None:
+    vary = {"lr": [0.1, 0.2], "chunks": [2, 4]}
+    config = load([MINI], {"methods": ["v"], "settings": {"v": {"method": "chunkft", "vary": vary}}})
+    assert list(config["methods"]) == [f"v-lr-{lr}-chunks-{k}" for lr in vary["lr"] for k in vary["chunks"]]
+    entry = config["methods"]["v-lr-0.2-chunks-2"]
+    assert (entry["lr"], entry["chunks"], entry["method"]) == (0.2, 2, "chunkft")
+    assert "vary" not in entry
+
+
 def test_all_methods_are_those_with_settings() -> None:
     everything = set(yaml.safe_load(MINI.read_text())["settings"])
     assert set(load([MINI], {"methods": "all"})["methods"]) == everything
@@ -54,6 +80,9 @@ def test_parameters_get_their_methods_defaults() -> None:
 
 
 BAD = {
+    "a varied key that has a value": ("settings.full.vary={lr: [0.1]}", "`settings.full.vary.lr`"),
+    "a varied key the method lacks": ("settings.none.vary={chunk: [1]}", "unknown key `settings.none.chunk`"),
+    "nothing to vary over": ("settings.none.vary={seed: []}", "settings.none.vary.seed"),
     "misspelt key": ("train.stesp=3", "did you mean `steps`"),
     "unknown key at the top": ("methds=all", "did you mean `methods`"),
     "unknown key of a source": ("data.sources.gsm8k.row=3", "did you mean `rows`"),

@@ -223,7 +223,7 @@ def test_a_bad_config_is_one_sentence_and_nothing_runs(repaired: Path, override:
 
 
 @pytest.mark.parametrize(
-    "config", sorted((ROOT / "workflow" / "config").glob("paper-*.yaml")), ids=lambda path: path.stem
+    "config", sorted((ROOT / "workflow" / "config").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_the_papers_configs_dry_run(checkout: Path, config: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--dry-run", "--configfile", str(config)]
@@ -250,7 +250,8 @@ def test_a_killed_run_goes_on_where_it_was(repaired: Path) -> None:
     config_path = repaired / "results" / "tiny" / "config.json"
     original = config_path.read_text()
     config = json.loads(original)
-    config["train"].update(steps=60, save_every=5)
+    config["train"].update(save_every=5, log_every=10)
+    config["methods"]["toy"]["steps"] = 60  # in place of train.steps
     config_path.write_text(json.dumps(config))
     try:
         whole = step(repaired, "workflow.steps.train") + ["--out", "killed/whole"]
@@ -270,6 +271,7 @@ def test_a_killed_run_goes_on_where_it_was(repaired: Path) -> None:
         ]
         curves = [record["training"]["curve"] for record in records]
         assert curves[0]["loss"] == curves[1]["loss"]
+        assert curves[0]["step"] == [10, 20, 30, 40, 50, 60]
         weights = [
             (repaired / "killed" / run / "model" / "model.safetensors").read_bytes()
             for run in ("whole", "parts")

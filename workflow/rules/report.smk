@@ -7,7 +7,7 @@ rule collect:
     input:
         train=expand("{run}/train.json", run=RUNS),
         evaluations=expand("{run}/eval/{task}.json", run=RUNS, task=EXPERIMENT["tasks"]),
-        measurements=expand(f"{OUT}/runs/{{method}}/measure.json", method=EXPERIMENT["methods"]),
+        measurements=expand(f"{OUT}/runs/{{method}}/measure.json", method=MEASURED),
     output:
         f"{OUT}/results.csv",
     log:

@@ -26,30 +26,34 @@ rule train:
         " --seed {wildcards.seed} --kind train --out {params.out} --code $?) 2>&1 | tee {log}"
 
 
-rule evaluate:
-    input:
-        train=rules.train.output,
-    output:
-        expand(f"{OUT}/runs/{{{{method}}}}/seed-{{{{seed}}}}/eval/{{task}}.json", task=EXPERIMENT["tasks"]),
-    log:
-        f"{OUT}/logs/evaluate/{{method}}-{{seed}}.log",
-    wildcard_constraints:
-        method="[^/]+",
-        seed=r"\d+",
-    conda:
-        "../../environment.yml"
-    threads: EXPERIMENT["threads"]
-    resources:
-        gpu=GPUS,
-    params:
-        config=CONFIG,
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
-        out=subpath(output[0], parent=True),
-    shell:
-        "(python -m workflow.steps.evaluate --config {params.config} --method {wildcards.method}"
-        " --seed {wildcards.seed} --out {params.out}"
-        " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
-        " --seed {wildcards.seed} --kind evaluate --out {params.out} --code $?) 2>&1 | tee {log}"
+if EXPERIMENT["tasks"]:
+
+    rule evaluate:
+        input:
+            train=rules.train.output,
+        output:
+            expand(
+                f"{OUT}/runs/{{{{method}}}}/seed-{{{{seed}}}}/eval/{{task}}.json", task=EXPERIMENT["tasks"]
+            ),
+        log:
+            f"{OUT}/logs/evaluate/{{method}}-{{seed}}.log",
+        wildcard_constraints:
+            method="[^/]+",
+            seed=r"\d+",
+        conda:
+            "../../environment.yml"
+        threads: EXPERIMENT["threads"]
+        resources:
+            gpu=GPUS,
+        params:
+            config=CONFIG,
+            fingerprint=lambda w: fingerprint(EXPERIMENT, "evaluate", w.method, int(w.seed)),
+            out=subpath(output[0], parent=True),
+        shell:
+            "(python -m workflow.steps.evaluate --config {params.config} --method {wildcards.method}"
+            " --seed {wildcards.seed} --out {params.out}"
+            " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
+            " --seed {wildcards.seed} --kind evaluate --out {params.out} --code $?) 2>&1 | tee {log}"
 
 
 # Takes every core, so that nothing else runs while the clock does.

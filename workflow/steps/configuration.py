@@ -8,6 +8,7 @@ every other step reads.
 
 import argparse
 import difflib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from workflow.steps.files import InputError, exit_on_input_error, read_json, wri
 WORKFLOW = Path(__file__).parents[1]
 DEFAULTS = WORKFLOW / "config" / "defaults.yaml"
 SCHEMA = WORKFLOW / "schemas" / "config.schema.json"
-OWN_KEYS = {"method", "lr", "grid"}  # of an entry in `settings`; the others are the method's parameters
+OWN_KEYS = {"method", "lr", "grid", "steps", "vary"}  # of an entry in `settings`; others are the method's
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,15 +62,30 @@ def load(paths: Iterable[Path], overrides: dict | None = None) -> dict:
     """
     paths = [Path(path) for path in paths]
     config = read_yaml(DEFAULTS)
-    for layer in (*map(read_yaml, paths), overrides or {}):
-        config = _merged(config, layer)
+    for path in paths:
+        config = _merged(config, _extended(path))
+    config = _merged(config, overrides or {})
     _check_schema(config)
     if config["name"] is None:
         config["name"] = paths[0].stem
+    config["tasks"] = config["tasks"] or {}
     config["methods"] = _selected(config["methods"], config.pop("settings"))
     _check_data(config)
     _check_training(config["train"])
     return config
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict:
+    """The content of a config file, over that of the file it `extends`, a path from its own folder."""
+    if path.resolve() in seen:
+        raise InputError(f"{path}: it extends itself, by way of {', '.join(p.name for p in seen)}")
+    content = read_yaml(path)
+    below = content.pop("extends", None)
+    if below is None:
+        return content
+    if not isinstance(below, str):
+        raise InputError(f"{path}: `extends` is {below!r}, but must be the path of a config file")
+    return _merged(_extended(path.parent / below, (*seen, path.resolve())), content)
 
 
 def _merged(below: dict, above: dict) -> dict:
@@ -130,15 +146,28 @@ def _selected(names: str | list[str], settings: dict) -> dict:
             raise InputError(
                 f"`methods` names `{name}`, which is not under `settings`{did_you_mean(name, settings)}"
             )
-        entry = dict(settings[name])
-        file = entry.setdefault("method", name)
+        file = settings[name].get("method", name)
         if file not in baselines.methods():
             known = did_you_mean(file, baselines.methods())
             raise InputError(f"`settings.{name}`: there is no method `{file}` in baselines/{known}")
-        if baselines.trains(baselines.methods()[file]) and "lr" not in entry:
-            raise InputError(f"`settings.{name}` has no learning rate: give `lr`")
-        selected[name] = _with_parameters(name, entry, baselines.methods()[file].PARAMETERS)
+        for varied, entry in _varied(name, {"method": file, **settings[name]}):
+            if baselines.trains(baselines.methods()[file]) and "lr" not in entry:
+                raise InputError(f"`settings.{name}` has no learning rate: give `lr`")
+            selected[varied] = _with_parameters(name, entry, baselines.methods()[file].PARAMETERS)
     return selected
+
+
+def _varied(name: str, entry: dict) -> Iterable[tuple[str, dict]]:
+    """The entry itself; with `vary`, one entry for each combination of the values there, named by them."""
+    vary = entry.pop("vary", None)
+    if vary is None:
+        yield name, entry
+        return
+    for key in vary.keys() & (entry.keys() | {"method", "grid"}):
+        raise InputError(f"`settings.{name}.vary.{key}`: it cannot be varied, or has a value beside `vary`")
+    for values in itertools.product(*vary.values()):
+        point = dict(zip(vary, values, strict=True))
+        yield "-".join([name, *(f"{key}-{value}" for key, value in point.items())]), {**entry, **point}
 
 
 def _with_parameters(name: str, entry: dict, parameters: dict) -> dict:

@@ -44,6 +44,7 @@ def title(name: str, settings: dict, file: ModuleType) -> str:
     changed = [
         f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default
     ]
+    changed += [f"{settings['steps']} steps"] if "steps" in settings else []
     return f"{file.TITLE} ({', '.join(changed) or name})"
 
 

@@ -31,7 +31,8 @@ def fit(experiment: Path, config: dict, method: str, seed: int, lr: float, state
     tokenizer = AutoTokenizer.from_pretrained(base)
     rows = Examples(experiment / "data" / "train.jsonl", tokenizer, plan["max_length"])
     held_out = Examples(experiment / "data" / "validation.jsonl", tokenizer, plan["max_length"])
-    steps = plan["steps"] or math.ceil(plan["epochs"] * len(rows) / plan["batch_size"])
+    steps = config["methods"][method].get("steps") or plan["steps"]
+    steps = steps or math.ceil(plan["epochs"] * len(rows) / plan["batch_size"])
     micro = plan["micro_batch_size"] or plan["batch_size"]
 
     torch.manual_seed(seed)
@@ -68,6 +69,7 @@ def train(experiment: Path, config: dict, method: str, seed: int, out: Path) -> 
     checkpoint.remove(states)
     steps = len(curve["step"])
     last = curve["loss"][-max(1, steps // 10) :]
+    every = config["train"]["log_every"]
     return {
         "steps": steps,
         "samples": steps * config["train"]["batch_size"],
@@ -78,7 +80,7 @@ def train(experiment: Path, config: dict, method: str, seed: int, out: Path) -> 
         "trainable": trainable,
         "final_loss": sum(last) / len(last),
         "validation_loss": validation_loss,
-        "curve": curve,
+        "curve": {key: values[every - 1 :: every] for key, values in curve.items()},
     }
 
 
