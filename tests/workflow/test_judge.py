@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from workflow.steps import judge, mt_bench
+from workflow.steps import endpoint, judge, mt_bench
 from workflow.steps.files import InputError, read_jsonl, write_jsonl
 
 Reply = tuple[int, dict | str]
@@ -171,6 +172,30 @@ def test_a_refusal_is_one_sentence(
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_server_without_keys_is_asked_without_one(server, settings, questions, answers, tmp_path) -> None:
+    keyless = {**settings, "api_key_env": None}
+    judge.check(keyless, questions)
+    assert len(judge.judgements(keyless, questions, answers, "m", tmp_path)) == 12
+    server.answer = lambda number, body: (401, {"error": {}})
+    with pytest.raises(InputError, match=r"wants a key \(401\); set judge\.api_key_env"):
+        judge.judgements(keyless, questions, answers, "other", tmp_path)
+
+
+def test_calls_keep_to_the_rate(server, settings, questions, answers, tmp_path, monkeypatch) -> None:
+    """The first call goes at once, and each later one its share of a minute after the one before."""
+    clock, waits = [1000.0], []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    judge.judgements(
+        {**settings, "parallel": 1, "requests_per_minute": 30}, questions, answers, "m", tmp_path
+    )
+    assert waits == [0.0] + [2.0] * 11
+
+
 def test_an_interruption_costs_nothing(server, settings, questions, answers, tmp_path) -> None:
     """The server goes down in the middle; a second start asks only for what is missing."""
     server.answer = lambda number, body: rated("[[9]]") if number < 5 else (401, {"error": {}})
@@ -295,6 +320,30 @@ def test_fastchats_own_prompts_and_references_are_read(data_root, settings, tmp_
     answers = {q["question_id"]: {"choices": [{"turns": ["first", "second"]}]} for q in questions}
     rows = judge.judgements(real, questions, answers, "m", tmp_path)
     assert len(rows) == 90 and all("first" in row["user_prompt"] for row in rows)
+
+
+def test_fastchats_answers_are_asked_about_and_scored_as_fastchat_did(
+    server, data_root, settings, tmp_path
+) -> None:
+    """Its answers of phi-3 in; GPT-4's verdicts, replayed to the very questions FastChat asked, out."""
+    folder = data_root / "data" / "mt_bench"
+    samples = folder / "samples" / "phi-3"
+    verdicts = list(read_jsonl(samples / "model_judgment" / "gpt-4_single.jsonl.gz"))
+    said = {row["user_prompt"]: row["judgment"] for row in verdicts}
+    server.answer = lambda number, body: rated(said[body["messages"][-1]["content"]])
+    real = {
+        **settings,
+        "prompts": str(folder / "judge_prompts.jsonl"),
+        "references": str(folder / "reference_answer" / "gpt-4.jsonl"),
+    }
+    questions = mt_bench.read_questions(folder / "question.jsonl", None)
+    answers = {row["question_id"]: row for row in read_jsonl(samples / "model_answer" / "phi-3-dpo.jsonl.gz")}
+    rows = judge.judgements(real, questions, answers, "phi-3-dpo", tmp_path)
+
+    def scored(given: list[dict]) -> dict:
+        return {(row["question_id"], row["turn"]): (row["user_prompt"], row["score"]) for row in given}
+
+    assert len(rows) == 160 and scored(rows) == scored(verdicts)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import openai
 
@@ -15,8 +16,9 @@ class Endpoint:
     """`ask` may be called from several threads.
 
     `settings`: name, base_url (null: OpenAI's), api_key_env (null: no key), timeout in
-    seconds, retries, price (US dollars per million tokens, `input` and `output`; or
-    null), max_cost in US dollars (or null).  Raises InputError where the key is missing.
+    seconds, retries, requests_per_minute (or null), max_tokens of a reply, price (US
+    dollars per million tokens, `input` and `output`; or null), max_cost in US dollars
+    (or null).  Raises InputError where the key is missing.
     """
 
     def __init__(self, settings: dict) -> None:
@@ -33,11 +35,14 @@ class Endpoint:
         self.address = str(self.client.base_url)
         self.spent = 0.0  # US dollars; calls under way count with the most they can cost
         self._lock = threading.Lock()
+        self._next_call = time.monotonic()
 
-    def ask(self, messages: list[dict], temperature: float, max_tokens: int) -> str:
+    def ask(self, messages: list[dict], temperature: float) -> str:
         """The model's reply.  Raises InputError, one sentence, where there is none or no money left."""
+        max_tokens = self.settings["max_tokens"]
         most = self.cost(tokens(messages), max_tokens)
         self._reserve(most)
+        self._wait_for_turn()
         try:
             answer = self.client.chat.completions.create(
                 model=self.settings["name"], messages=messages, temperature=temperature, max_tokens=max_tokens
@@ -64,12 +69,23 @@ class Endpoint:
                 )
             self.spent += amount
 
+    def _wait_for_turn(self) -> None:
+        """Spaces calls evenly; a call the client repeats by itself is not counted, its back-off spaces it."""
+        if (rate := self.settings["requests_per_minute"]) is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            turn = max(self._next_call, now)
+            self._next_call = turn + 60 / rate
+        time.sleep(turn - now)
+
     def _explained(self, error: openai.OpenAIError) -> str:
         where, settings = self.address, self.settings
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
-                key = f"the key in {settings['api_key_env']}"
-                return f"{where} refused {key} ({error.status_code}); set a valid one"
+                if (variable := settings["api_key_env"]) is None:
+                    return f"{where} wants a key ({error.status_code}); set judge.api_key_env"
+                return f"{where} refused the key in {variable} ({error.status_code}); set a valid one"
             case openai.NotFoundError():
                 return f"{where} knows no such model or address (404); correct judge.name or judge.base_url"
             case openai.RateLimitError() | openai.InternalServerError():

@@ -27,6 +27,8 @@ DEFAULTS = {
     "timeout": 120,
     "retries": 10,
     "parallel": 4,
+    "requests_per_minute": None,
+    "max_tokens": 2048,  # FastChat's
     "price": None,
     "max_cost": None,
 }
@@ -132,7 +134,7 @@ def _graded(
         else:
             rows.append(earlier)
     sent = sum(tokens(call["messages"]) for _, call in waiting)
-    received = sum(call["max_tokens"] for _, call in waiting)
+    received = settings["max_tokens"] * len(waiting)
     most = f"at most ${endpoint.cost(sent, received):.2f}"
     print(
         f"mt_bench: {len(waiting)} judgements to get from {settings['name']}, {len(rows)} kept: "
@@ -213,8 +215,7 @@ class _Grading:
         calls: list[dict] = []
 
         def note(_: str, conversation: Any, temperature: float, max_tokens: int) -> str:
-            messages = conversation.to_openai_api_messages()
-            calls.append({"messages": messages, "temperature": temperature, "max_tokens": max_tokens})
+            calls.append({"messages": conversation.to_openai_api_messages(), "temperature": temperature})
             return ""
 
         return self._row(match, note), calls[0]
