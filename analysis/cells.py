@@ -58,24 +58,25 @@ def with_bold(
 
 
 def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> str:
-    """A sentence per ChunkFT entry: its place by `what` among the tuned methods that have a number."""
+    """A sentence on ChunkFT: the place of its best entry by `what` among the tuned methods with a number."""
+    ours = [method for method in results.tuned if results.adapter(method) == SUBJECT]
+    if not ours:
+        return f"ChunkFT is not among the methods, so it has no place by {what}."
     ranked = {m: mean for m in results.tuned if (mean := cells[m].mean) is not None}
-    sentences = []
-    for method in results.tuned:
-        if results.adapter(method) != SUBJECT:
-            continue
-        title = results.title(method)
-        if method not in ranked:
-            sentences.append(f"{title} has no place by {what}: {cells[method].word or 'no number'}.")
-            continue
-        ahead = [m for m, v in ranked.items() if (v > ranked[method] if higher else v < ranked[method])]
-        ahead.sort(key=lambda m: ranked[m], reverse=higher)
-        level = [results.title(m) for m, v in ranked.items() if v == ranked[method] and m != method]
-        sentence = f"{title} is number {len(ahead) + 1} of {len(ranked)} by {what}"
-        sentence += f", behind {listed([results.title(m) for m in ahead])}" if ahead else ""
-        sentence += f", level with {listed(level)}" if level else ""
-        sentences.append(sentence + ".")
-    return " ".join(sentences) or f"ChunkFT is not among the methods, so it has no place by {what}."
+    numbered = [method for method in ours if method in ranked]
+    if not numbered:
+        words = listed(list(dict.fromkeys(cells[method].word or "no number" for method in ours)))
+        return f"{results.title(ours[0])} has no place by {what}: {words}."
+    best = (max if higher else min)(numbered, key=lambda m: ranked[m])
+    rivals = {m: mean for m, mean in ranked.items() if m not in ours}
+    ahead = [m for m, v in rivals.items() if (v > ranked[best] if higher else v < ranked[best])]
+    ahead.sort(key=lambda m: ranked[m], reverse=higher)
+    level = [results.title(m) for m, v in rivals.items() if v == ranked[best]]
+    title = results.title(best)
+    subject = title if len(numbered) == 1 else f"{title}, the best of {len(numbered)} entries,"
+    sentence = f"{subject} is number {len(ahead) + 1} of {len(rivals) + 1} by {what}"
+    sentence += f", behind {listed([results.title(m) for m in ahead])}" if ahead else ""
+    return sentence + (f", level with {listed(level)}." if level else ".")
 
 
 def listed(names: list[str]) -> str:

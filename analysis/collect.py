@@ -4,16 +4,15 @@ A file that cannot be trusted is left out and named with the reason in
 `left_out.csv`; nothing else in `analysis/` opens a result file.
 """
 
-import csv
-import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 
+import pandas as pd
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
@@ -54,6 +53,7 @@ class Results:
     config: dict
     files: dict[str, dict]
     left_out: dict[str, str]  # path below `folder` -> why
+    used: set[str] = field(default_factory=set)  # paths of the files asked for; see `taken`
 
     @property
     def experiment(self) -> str:
@@ -81,14 +81,27 @@ class Results:
 
     def title(self, method: str) -> str:
         """The method's name in tables; entries that share it are told apart by their names in the config."""
-        titles = {file["method"]: file["title"] for file in self.files.values()}
-        title = titles.get(method, method)
-        return f"{title} ({method})" if list(titles.values()).count(title) > 1 else title
+        title = self._titles.get(method, method)
+        return f"{title} ({method})" if Counter(self._titles.values())[title] > 1 else title
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        return {file["method"]: file["title"] for file in self.files.values()}
 
     def notes(self, method: str) -> list[str]:
         """The known defects of the package a method uses, as its result files state them."""
         found = (file.get("notes", []) for file in self.files.values() if file["method"] == method)
         return list(dict.fromkeys(note for notes in found for note in notes))
+
+    def traced(self) -> "Results":
+        """The same results, of which nothing was asked yet."""
+        return replace(self, used=set())
+
+    def taken(self) -> tuple[str, ...]:
+        """The files asked for since the last call: what a table or figure was made from."""
+        files = tuple(sorted(self.used))
+        self.used.clear()
+        return files
 
     def train(self, method: str, seed: int) -> Outcome:
         return self._outcome(train_path(method, seed))
@@ -108,7 +121,8 @@ class Results:
     def planned(self) -> Iterator[Planned]:
         """Every result the configuration asks for, and what became of it."""
         for method in self.methods:
-            if method in self.tuned or measure_path(method) in self.files:  # no training, no step
+            wanted = self.config["measure"] is not None and method in self.tuned  # no training, no step
+            if wanted or measure_path(method) in self.files:
                 yield Planned(measure_path(method), "measure", method, None, None, self.measure(method))
             for seed in self.seeds(method):
                 yield Planned(train_path(method, seed), "train", method, seed, None, self.train(method, seed))
@@ -119,6 +133,7 @@ class Results:
     def _outcome(self, path: str) -> Outcome:
         if path in self.files:
             file = self.files[path]
+            self.used.add(path)
             return Outcome(file["status"], file["reason"], file)
         if path in self.left_out:
             return Outcome("left out", f"{path}: {self.left_out[path]}")
@@ -170,7 +185,7 @@ def _config(folder: Path) -> dict:
         raise InputError(f"{path} is missing; name an experiment's folder, such as results/mini") from None
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}; make it again with `snakemake`") from None
-    lacking = [key for key in ("name", "methods", "seeds", "tasks") if key not in config]
+    lacking = [key for key in ("name", "methods", "seeds", "tasks", "measure") if key not in config]
     if lacking:
         raise InputError(f"{path} lacks {', '.join(lacking)}; make it again with `snakemake`")
     return config
@@ -286,26 +301,18 @@ def _columns(section: str) -> list[str]:
 def write(results: Results) -> None:
     """`results.csv`: a row per planned result, run or not; `left_out.csv`: file and reason."""
     keys = [(section, column) for section in SECTIONS for column in _columns(section)]
-    origin = ("commit", "dirty", "date")
-    header = ["file", "kind", "method", "title", "seed", "task", "status", "reason", "run_id", *origin]
     rows = []
     for planned in results.planned():
         outcome, file = planned.outcome, planned.outcome.content or {}
-        provenance = file.get("provenance", {})
-        row = [planned.path, planned.kind, planned.method, results.title(planned.method), planned.seed]
-        row += [planned.task, outcome.status, outcome.reason, file.get("run_id")]
-        row += [provenance.get(key) for key in origin]
-        rows.append(row + [file.get(section, {}).get(column) for section, column in keys])
-    write_file(results.folder / "results.csv", _csv(header + [".".join(key) for key in keys], rows))
-    write_file(results.folder / "left_out.csv", _csv(["file", "why"], results.left_out.items()))
-
-
-def _csv(header: list[str], rows: Iterable) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+        row = {"file": planned.path, "kind": planned.kind, "method": planned.method}
+        row |= {"title": results.title(planned.method), "seed": planned.seed, "task": planned.task}
+        row |= {"status": outcome.status, "reason": outcome.reason, "run_id": file.get("run_id")}
+        row |= {key: file.get("provenance", {}).get(key) for key in ("commit", "dirty", "date")}
+        row |= {f"{section}.{column}": file.get(section, {}).get(column) for section, column in keys}
+        rows.append(row)
+    left_out = pd.DataFrame(results.left_out.items(), columns=["file", "why"])
+    for name, frame in (("results", pd.DataFrame(rows, dtype=object)), ("left_out", left_out)):
+        write_file(results.folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Keeps a finished experiment's result files, tables and figures under `results/reference/`.
 
 Models, data, samples and logs stay behind: they are large, and made again by the
-same command from the commit that the result files name.
+same command from the commit that the result files name.  The report and the vector
+figures come back with `make tables RESULTS=results/reference/<experiment>`.
 """
 
 import shutil
@@ -12,6 +13,7 @@ KEPT = (
     "config.json",
     "status.txt",
     "results.csv",
+    "left_out.csv",
     "data/manifest.json",
     "runs/*/seed-*/train.json",
     "runs/*/seed-*/eval/*.json",

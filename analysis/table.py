@@ -1,20 +1,22 @@
 """A table as data, and its three printed forms: CSV, Markdown and LaTeX."""
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 DASH = "–"
-# Largest value first: (at least, divide by, unit, decimals).  The last of each list takes the rest.
+# Largest value first: (at least, divide by, unit, format).  The last of each list takes the rest.
 SCALES = {
-    "bytes": [(2**30, 2**30, "GiB", 2), (2**20, 2**20, "MiB", 1), (0, 2**10, "KiB", 1)],
-    "seconds": [(7200, 3600, "h", 2), (1, 1, "s", 2), (0, 1e-3, "ms", 2)],
-    "fraction": [(0, 0.01, "%", 1)],
-    "score": [(0, 1, "1–10", 2)],
-    "rate": [(0, 1, "tokens/s", 0)],
-    "loss": [(0, 1, "nats", 3)],
+    "bytes": [(2**30, 2**30, "GiB", ".2f"), (2**20, 2**20, "MiB", ".1f"), (0, 2**10, "KiB", ".1f")],
+    "seconds": [(7200, 3600, "h", ".2f"), (1, 1, "s", ".2f"), (0, 1e-3, "ms", ".2f")],
+    "fraction": [(0, 0.01, "%", ".1f")],
+    "score": [(0, 1, "1–10", ".2f")],
+    "rate": [(0, 1, "tokens/s", ".0f")],
+    "loss": [(0, 1, "nats", ".3f")],
+    "number": [(0, 1, "", "g")],
 }
+LONGEST = 40  # rows that a page of a paper holds; a longer table is broken over pages
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     remarks: list[str] = field(default_factory=list)
+    files: tuple[str, ...] = ()  # the result files it was made from
 
     def footnotes(self) -> list[str]:
         """Every note once, in reading order; a note's mark is its place here, from 1."""
@@ -92,88 +95,87 @@ def _heading(column: Column, scale: tuple | None) -> str:
     if scale is None:
         return column.title
     points = column.signed and column.quantity in ("fraction", "score")
-    return f"{column.title}, {'points' if points else scale[2]}"
+    unit = "points" if points else scale[2]
+    return f"{column.title}, {unit}" if unit else column.title
 
 
 def _text(cell: Cell, column: Column, scale: tuple | None) -> str:
     if cell.mean is None or scale is None:
         return cell.word or DASH
-    _, divisor, _, decimals = scale
-    text = f"{cell.mean / divisor:{'+' if column.signed else ''}.{decimals}f}"
+    _, divisor, _, form = scale
+    text = f"{cell.mean / divisor:{'+' if column.signed else ''}{form}}"
     if cell.spread is not None:
-        text += f" ± {cell.spread / divisor:.{decimals}f}"
+        text += f" ± {cell.spread / divisor:{form}}"
     return text if cell.n is None else f"{text} ({cell.n})"
 
 
 def to_csv(table: Table) -> str:
     """Plain units (bytes, seconds, fractions); a word stands in `notes`, an empty field is no number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ["method", "title"]
-    seeded = [any(row.cells[i].n is not None for row in table.rows) for i in range(len(table.columns))]
-    for column, many in zip(table.columns, seeded, strict=True):
-        header += [column.key, f"{column.key}_sd", f"{column.key}_n"] if many else [column.key]
-    writer.writerow([*header, "notes"])
+    seeded = {
+        c.key for i, c in enumerate(table.columns) if any(row.cells[i].n is not None for row in table.rows)
+    }
+    records = []
     for row in table.rows:
-        fields: list = [row.method, row.title]
+        record: dict = {"method": row.method, "title": row.title}
         notes = list(row.notes)
-        for column, cell, many in zip(table.columns, row.cells, seeded, strict=True):
-            fields.append(cell.word if column.quantity is None else cell.mean)
-            fields += [cell.spread, cell.n] if many else []
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            record[column.key] = cell.word if column.quantity is None else cell.mean
+            if column.key in seeded:
+                record |= {f"{column.key}_sd": cell.spread, f"{column.key}_n": cell.n}
             word = [cell.word] if cell.word and column.quantity else []
             notes += [f"{column.title}: {note}" for note in (*word, *cell.notes)]
-        writer.writerow([*fields, "; ".join(notes)])
-    return text.getvalue()
+        records.append(record | {"notes": "; ".join(notes)})
+    return pd.DataFrame(records, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def to_markdown(table: Table) -> str:
-    def mark(notes: tuple[str, ...]) -> str:
-        return f"<sup>{table.marks(notes)}</sup>" if notes else ""
+    def shown(text: str, bold: bool, notes: tuple[str, ...]) -> str:
+        return (f"**{text}**" if bold else text) + (f"<sup>{table.marks(notes)}</sup>" if notes else "")
 
-    lines = [f"**{table.title}.** {table.caption}", ""]
-    lines.append("| " + " | ".join(["method", *table.headings()]) + " |")
-    lines.append("|" + "|".join(["---", *("---:" for _ in table.columns)]) + "|")
-    for row, texts in table.texts():
-        cells = [
-            (f"**{text}**" if cell.bold else text) + mark(cell.notes)
-            for text, cell in zip(texts, row.cells, strict=True)
-        ]
-        lines.append("| " + " | ".join([row.title + mark(row.notes), *cells]).replace("\n", " ") + " |")
-    for remark in table.remarks:
-        lines += ["", remark]
-    if table.footnotes():
-        lines.append("")
-        lines += [f"<sup>{number}</sup> {note}  " for number, note in enumerate(table.footnotes(), start=1)]
-    return "\n".join(lines) + "\n"
+    aligned = ("left", *("right" for _ in table.columns))
+    text = f"**{table.title}.** {table.caption}\n\n"
+    text += _frame(table, shown).to_markdown(index=False, colalign=aligned, disable_numparse=True) + "\n"
+    text += "".join(f"\n{remark}\n" for remark in table.remarks)
+    notes = [f"<sup>{number}</sup> {note}  \n" for number, note in enumerate(table.footnotes(), start=1)]
+    return text + ("\n" + "".join(notes) if notes else "")
 
 
 def to_latex(table: Table) -> str:
-    """A `table` environment with booktabs rules; needs `\\usepackage{booktabs}`."""
+    """A `table` environment with booktabs rules, or a `longtable` of more than LONGEST rows.
 
-    def mark(notes: tuple[str, ...]) -> str:
-        return f"$^{{{table.marks(notes)}}}$" if notes else ""
+    Needs `\\usepackage{booktabs}`, and `longtable` for the second.
+    """
 
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(table.title)}. {_tex(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        " & ".join(["method", *map(_tex, table.headings())]) + r" \\",
-        r"\midrule",
-    ]
-    for row, texts in table.texts():
-        cells = [
-            (rf"\textbf{{{_tex(text)}}}" if cell.bold else _tex(text)) + mark(cell.notes)
-            for text, cell in zip(texts, row.cells, strict=True)
-        ]
-        lines.append(" & ".join([_tex(row.title) + mark(row.notes), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    def shown(text: str, bold: bool, notes: tuple[str, ...]) -> str:
+        text = rf"\textbf{{{_tex(text)}}}" if bold else _tex(text)
+        return text + (f"$^{{{table.marks(notes)}}}$" if notes else "")
+
+    long = len(table.rows) > LONGEST
+    text = _frame(table, shown).to_latex(
+        index=False,
+        escape=False,
+        header=["method", *map(_tex, table.headings())],
+        column_format="l" + "r" * len(table.columns),
+        caption=f"{_tex(table.title)}. {_tex(table.caption)}",
+        label=f"tab:{table.name}",
+        longtable=long,
+    )
     below = [_tex(remark) for remark in table.remarks]
     below += [rf"$^{{{number}}}$ {_tex(note)}" for number, note in enumerate(table.footnotes(), start=1)]
-    lines += [rf"\par\smallskip\footnotesize\raggedright {line}" for line in below]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    notes = "".join(rf"\par\smallskip\footnotesize\raggedright {line}" + "\n" for line in below)
+    if long:
+        return text + "{" + notes + "\\par}\n"
+    end = "\\end{table}\n"
+    return text.replace(r"\begin{table}", "\\begin{table}\n\\centering", 1).removesuffix(end) + notes + end
+
+
+def _frame(table: Table, shown: Callable[[str, bool, tuple[str, ...]], str]) -> pd.DataFrame:
+    """The table as it is read; `shown` sets one cell from its text, whether it is bold, and its notes."""
+    rows = []
+    for row, texts in table.texts():
+        cells = zip(texts, row.cells, strict=True)
+        rows.append([shown(row.title, False, row.notes), *(shown(t, c.bold, c.notes) for t, c in cells)])
+    return pd.DataFrame(rows, columns=["method", *table.headings()])
 
 
 _TEX = str.maketrans(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from analysis.cells import listed
 from analysis.collect import Results
+from analysis.scores import heading, quantity, scores, settings_of
 from analysis.style import Drawing, figure, legend, looks
 from analysis.table import SCALES
-from analysis.tables.accuracy import heading, quantity, scores, settings_of
 
 
 def draw(results: Results) -> Iterator[Drawing]:

@@ -6,8 +6,8 @@ from statistics import fmean
 import numpy as np
 
 from analysis.collect import Results
+from analysis.scores import heading, setting_of, settings_of
 from analysis.style import Drawing, figure, legend, looks
-from analysis.tables.accuracy import heading, setting_of, settings_of
 
 TASK = "mt_bench"
 FEWEST = 3  # corners below which a radar is a line

@@ -185,7 +185,7 @@ def test_two_entries_of_one_method_are_told_apart(folder: Path, settings: dict) 
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [(None, "missing"), ("{", "truncated"), ('{"name": "x"}', "lacks methods, seeds, tasks")],
+    [(None, "missing"), ("{", "truncated"), ('{"name": "x"}', "lacks methods, seeds, tasks, measure")],
 )
 def test_a_folder_without_a_usable_config_is_refused(tmp_path: Path, config: str | None, words: str) -> None:
     if config is not None:

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 
 from analysis import collect, published, tables
+from analysis.scores import GROUPS
 from analysis.table import Cell, Column, Row, Table, to_csv, to_latex, to_markdown
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -137,6 +138,58 @@ def test_mt_bench_without_a_judge_is_not_run(tmp_path: Path) -> None:
     cell = row(table(folder, "accuracy"), "lora")["mt_bench"]
     assert (cell.word, cell.mean) == ("not run", None)
     assert "no judge" in cell.notes[0]
+
+
+def mathematical(tmp_path: Path, tasks: tuple[str, ...], model: str | None = None) -> Path:
+    settings = synthetic.config(model=model)
+    settings["tasks"] = {task: {"limit": None} for task in tasks}
+    return synthetic.tree(tmp_path, settings)
+
+
+def test_a_group_of_tasks_has_a_table_of_its_own_with_the_average_of_each_seed(tmp_path: Path) -> None:
+    folder = mathematical(tmp_path, ("mmlu", "math", "gsm8k", "boolq"))
+    shown = {table.name: [c.key for c in table.columns] for table in tables.tables(collect.read(folder))}
+    assert shown["accuracy"] == ["mmlu", "gsm8k", "validation_loss"]
+    assert shown["math"] == ["gsm8k", "math", "average"]
+    assert shown["superglue"] == ["boolq"]
+    assert "glue" not in shown
+    (folder / "runs/lora/seed-1/eval/math.json").unlink()
+    scores = [
+        json.loads((folder / f"runs/lora/seed-0/eval/{task}.json").read_text())["evaluation"]["score"]
+        for task in ("gsm8k", "math")
+    ]
+    average = row(table(folder, "math"), "lora")["average"]
+    assert (average.mean, average.n) == (pytest.approx(sum(scores) / 2), 1)
+    assert average.notes == ("seed 1: not run",)
+
+
+def test_an_average_is_compared_only_where_it_is_over_as_many_tasks(tmp_path: Path) -> None:
+    for name, tasks, words in (
+        ("two", GROUPS["math"][:2], "tasks 6 there, 2 here"),
+        ("six", GROUPS["math"], ""),
+    ):
+        folder = mathematical(tmp_path / name, tasks, model="meta-llama/Meta-Llama-3-8B")
+        base = row(table(folder, "math"), "none")
+        assert base["average_published"].mean == 0.282
+        assert words in "".join(base["average_verdict"].notes)
+        assert (base["average_verdict"].word == "not comparable") == bool(words)
+
+
+def test_what_a_table_was_made_from_is_known(tmp_path: Path) -> None:
+    folder = complete(tmp_path, methods=("none", "lora"))
+    made = {table.name: set(table.files) for table in tables.tables(collect.read(folder))}
+    assert made["memory"] == {"runs/lora/measure.json"}
+    assert made["accuracy"] == {
+        path.relative_to(folder).as_posix() for path in folder.glob("runs/*/seed-*/**/*.json")
+    }
+
+
+def test_of_many_entries_of_chunkft_the_best_has_its_place(tmp_path: Path) -> None:
+    settings = synthetic.config(methods=("full", "chunkft"))
+    settings["methods"]["chunkft-k8"] = {"method": "chunkft", "lr": 0.002}
+    folder = synthetic.tree(tmp_path, settings)
+    remark = table(folder, "memory").remarks[0]
+    assert remark.startswith("ChunkFT (chunkft), the best of 2 entries, is number 1 of 2 by peak memory")
 
 
 def test_csv_holds_plain_units_and_no_words_among_numbers(failing: Path) -> None:

@@ -54,6 +54,6 @@ def test_crashes_are_moved_aside_and_fail_the_status(tmp_path: Path, monkeypatch
         status.main()
     assert "1 results crashed" in str(ended.value.code)
     assert not (tmp_path / "status.txt").exists()
-    assert (run / "train.crashed.json").exists()
+    assert (run / "train.crashed").exists()
     status.main()
     assert (tmp_path / "status.txt").read_text() == "full/seed-0/eval/gsm8k  ok\n"

@@ -148,7 +148,7 @@ def test_each_outcome_is_a_result_with_its_reason(checkout: Path, finished) -> N
         "not installed",
         "pip install no-such-package",
     )
-    assert status(checkout, "crashing/seed-0/train.crashed.json") == (
+    assert status(checkout, "crashing/seed-0/train.crashed") == (
         "crashed",
         "RuntimeError: this method has a bug",
     )

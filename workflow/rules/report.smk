@@ -1,8 +1,3 @@
-TABLES = expand(
-    f"{OUT}/tables/{{table}}.{{kind}}", table=["memory", "time", "accuracy"], kind=["csv", "md", "tex"]
-)
-
-
 rule collect:
     input:
         train=expand("{run}/train.json", run=RUNS),
@@ -24,13 +19,13 @@ rule tables:
     input:
         rules.collect.output,
     output:
-        TABLES,
+        directory(f"{OUT}/tables"),
     log:
         f"{OUT}/logs/tables.log",
     conda:
         "../../environment.yml"
     params:
-        out=subpath(output[0], ancestor=2),
+        out=subpath(output[0], parent=True),
     shell:
         "python -m analysis.tables {params.out} 2>&1 | tee {log}"
 

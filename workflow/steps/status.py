@@ -1,6 +1,6 @@
 """What became of every result, a line each; fails where one crashed.
 
-A crashed result is moved aside (`train.json` to `train.crashed.json`), so that
+A crashed result is moved aside (`train.json` to `train.crashed`), so that
 the next start tries it again while the tables still say what happened.
 """
 
@@ -10,17 +10,13 @@ from pathlib import Path
 
 from workflow.steps.files import atomic_write, exit_on_input_error, read_json
 
-SUFFIX = ".crashed.json"
+SUFFIX = ".crashed"
 
 
 def results(folder: Path) -> list[Path]:
-    """Every result file of an experiment, those moved aside left out."""
-    found = [
-        *folder.glob("runs/*/seed-*/train.json"),
-        *folder.glob("runs/*/seed-*/eval/*.json"),
-        *folder.glob("runs/*/measure.json"),
-    ]
-    return sorted(path for path in found if not path.name.endswith(SUFFIX))
+    """Every result file of an experiment."""
+    patterns = ("runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json", "runs/*/measure.json")
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def report(folder: Path) -> tuple[str, list[Path]]:
@@ -42,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     text, crashed = report(arguments.experiment)
     for path in crashed:
-        path.replace(path.with_name(path.stem + SUFFIX))
+        path.replace(path.with_suffix(SUFFIX))
     if crashed:
         print(text, end="", file=sys.stderr)
         sys.exit(f"{len(crashed)} results crashed; the tables say so, and the next start tries again")
