@@ -3,6 +3,7 @@
 # make test     the tests
 # make lint     what CI checks before the tests
 # make tables   tables, figures and report again, from the result files there are
+# make new-baseline NAME=mine  start baselines/mine.py
 # make reference  keep a run under results/reference/ and refill the tables in the docs
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CONFIG ?= workflow/config/mini.yaml
 RESULTS ?= results/$(basename $(notdir $(CONFIG)))
 export PATH := $(VENV)/bin:$(PATH)
 
-.PHONY: env results test lint tables reference validate clean
+.PHONY: env results test lint tables reference validate new-baseline clean
 
 env: $(VENV)/.made
 
@@ -48,6 +49,14 @@ reference: tables
 
 tables: env
 	python -m analysis $(RESULTS)
+
+# The template is the complete method on the page that explains it.
+new-baseline:
+	@echo "$(NAME)" | grep -Eq '^[a-z][a-z0-9_]*$$' || \
+	  { echo "give it a name of small letters, digits and _: make new-baseline NAME=mine"; exit 1; }
+	@test ! -e baselines/$(NAME).py || { echo "baselines/$(NAME).py is there already"; exit 1; }
+	@sed -n '/^```python$$/,/^```$$/{/^```/d;s/signSGD/$(NAME)/g;p;}' docs/adding-a-baseline.md > baselines/$(NAME).py
+	@echo "Fill in baselines/$(NAME).py, then: python -m pytest --method $(NAME)"
 
 clean:
 	rm -rf $(VENV) .snakemake

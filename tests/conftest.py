@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: more threads than cores crawl
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same bits from the same matrix product
 
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chunkft")
-    group.addoption("--method", metavar="NAME", help="run only the conformance test, for baselines/NAME.py")
+    what = "run only the conformance test, for baselines/NAME.py, or for all methods"
+    group.addoption("--method", metavar="NAME|all", help=what)
     group.addoption(
         "--data-root",
         type=Path,
@@ -29,7 +31,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     name = config.getoption("--method")
-    if name is None:
+    if name in (None, "all"):
         return
     wanted = [item for item in items if item.callspec.params["case"].method == name]
     if not wanted:

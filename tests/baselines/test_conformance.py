@@ -2,20 +2,22 @@
 
     python -m pytest --method NAME
 
-A new file in `baselines/` is tested at once, with its default parameters; `CASES` in
-`tiny.py` names further parameters and rates, `footprints.py` what its paper says it stores.
+or `--method all`.  A new file in `baselines/` is tested at once, with its default parameters;
+`CASES` in `tiny.py` names further parameters and rates, `footprints.py` what its paper says it
+stores.  Where torch sees a GPU, every case runs there too, with bfloat16 weights.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from footprints import FOOTPRINTS, sizes_of, state_bytes
 from tiny import (
-    CASES,
     Case,
     batch_at,
     built,
+    cases_of,
     distance,
     equal,
     held_out_loss,
@@ -32,8 +34,15 @@ from baselines import Tuning, methods, trains
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        cases = [case for name in methods() for case in CASES.get(name, [Case(name)])]
-        metafunc.parametrize("case", cases, ids=str)
+        metafunc.parametrize("case", [case for name in methods() for case in cases_of(name)], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Iterator[None]:
+    """Kernels that give the same bits twice, on a GPU too; those that have no such form warn."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def test_loss_falls_and_frozen_parameters_stay(case: Case) -> None:
@@ -58,6 +67,24 @@ def test_one_seed_is_bitwise_equal_and_another_differs(case: Case) -> None:
     first = weights(trained(case, seed=3))
     assert equal(first, weights(trained(case, seed=3)))
     assert not equal(first, weights(trained(case, seed=4)))
+
+
+def test_every_batch_is_seen_once_and_in_order(case: Case) -> None:
+    tuning, run = built(case, accumulation=1)
+    if tuning.optimizer is None:
+        pytest.skip(f"{case.method} trains nothing")
+    seen: list[torch.Tensor] = []
+    tuning.model.register_forward_pre_hook(
+        lambda module, args, inputs: seen.append(inputs["input_ids"].clone()), with_kwargs=True
+    )
+    train(tuning, run)
+    expected = [batch_at(run, step)[0]["input_ids"] for step in range(run.steps)]
+    assert torch.equal(torch.stack(seen), torch.stack(expected))
+
+
+def test_clipping_changes_the_run_or_is_refused(case: Case) -> None:
+    clipped = trained(case, max_grad_norm=1e-2)  # skips with the method's reason where it is refused
+    assert not equal(weights(clipped), weights(trained(case)))
 
 
 @pytest.mark.parametrize("stop", [1, 5])  # 5: within a block, a gap and a sampling period of the cases above

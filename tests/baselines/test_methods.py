@@ -1,6 +1,5 @@
 """The folder of methods: listing, refusing, and identities between methods."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -73,20 +72,26 @@ def test_a_missing_package_is_named_and_the_method_still_listed(folder: Path) ->
     assert baselines.missing_packages(methods()["none"]) == []
 
 
-def test_the_documented_baseline_passes_the_conformance_test(tmp_path: Path) -> None:
-    """The page's file is put into a copy of the checkout, and nothing else there is changed."""
-    page = (ROOT / "docs" / "adding-a-baseline.md").read_text()
-    code = re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1)
-    for part in ("baselines", "workflow", "tests/baselines"):
+def test_the_template_passes_the_conformance_test(tmp_path: Path) -> None:
+    """`make new-baseline` in a copy of the checkout; nothing else there is changed."""
+    for part in ("baselines", "workflow", "tests/baselines", "docs"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
-    (tmp_path / "baselines" / "signsgd.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "--method", "signsgd", "-p", "no:cacheprovider"]
+    for file in ("Makefile", "tests/conftest.py"):
+        shutil.copy(ROOT / file, tmp_path / file)
+
+    def make(name: str) -> str:
+        command = ["make", "new-baseline", f"NAME={name}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+
+    assert "pytest --method mine" in make("mine")
+    assert "there already" in make("mine")
+    assert "small letters" in make("two-words")
+    assert 'TITLE = "mine"' in (tmp_path / "baselines" / "mine.py").read_text()
+    command = [sys.executable, "-m", "pytest", "--method", "mine", "-p", "no:cacheprovider", "-rs"]
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout
-    assert re.search(r"9 passed, 1 skipped", outcome.stdout), (
-        outcome.stdout
-    )  # skipped: no formula of its footprint
+    assert "clipping leaves a gradient's sign" in outcome.stdout
+    assert "no formula for mine: add its paper's" in outcome.stdout
 
 
 def test_method_names_a_file_that_is_not_there() -> None:

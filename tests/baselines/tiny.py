@@ -19,15 +19,17 @@ VOCABULARY, WIDTH, INNER, LAYERS = 128, 64, 128, 3
 
 @dataclass(frozen=True)
 class Case:
-    """A method with the parameters, the precision of the weights and the learning rate it is tested with."""
+    """A method, and what it is tested with: its parameters, the weights' precision, its rate, the device."""
 
     method: str
     parameters: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     lr: float = 3e-3
+    device: str = "cpu"
 
     def __str__(self) -> str:
-        return "-".join([self.method, *(f"{k}={v}" for k, v in self.parameters.items()), self.precision])
+        parameters = [f"{key}={value}" for key, value in self.parameters.items()]
+        return "-".join([self.method, *parameters, self.precision, self.device])
 
 
 CASES = {
@@ -62,25 +64,34 @@ CASES = {
         Case("badam", {"period": 4}, lr=1e-2),
         Case("badam", {"period": 4, "embedding_and_head": True}, "bfloat16", lr=1e-2),
     ],
+    "adalomo": [Case("adalomo", lr=3e-2)],
 }
 
 
+def cases_of(method: str) -> list[Case]:
+    """The method's cases; where there is a GPU, each of them there in bfloat16 too."""
+    cases = CASES.get(method, [Case(method)])
+    if torch.cuda.is_available():
+        on_gpu = [replace(case, device="cuda", precision="bfloat16") for case in cases]
+        cases = cases + list({str(case): case for case in on_gpu}.values())
+    return cases
+
+
 def run_of(case: Case, seed: int = 0, **changes: Any) -> Run:
-    """The case's Run on the first device the method supports; skips where it supports none here."""
+    """The case's Run; skips with the reason where the method's package is missing or it refuses the run."""
     method = methods()[case.method]
     missing = missing_packages(method)
     if missing:
         pytest.skip(f"not installed: pip install {' '.join(missing)}")
     options = {
         "method": case.method, "lr": case.lr, "steps": STEPS, "batch_size": 4, "precision": case.precision,
-        "seed": seed, "parameters": {**method.PARAMETERS, **case.parameters}, **changes,
+        "device": case.device, "seed": seed, "parameters": {**method.PARAMETERS, **case.parameters},
     }  # fmt: skip
-    for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
-        run = Run(**{"device": device, **options})
-        refusal = method.supports(run)
-        if refusal is None:
-            return run
-    pytest.skip(refusal)
+    run = Run(**{**options, **changes})
+    refusal = method.supports(run)
+    if refusal is not None:
+        pytest.skip(refusal)
+    return run
 
 
 def tiny_llama(run: Run, tied: bool = False) -> LlamaForCausalLM:
