@@ -25,7 +25,7 @@ def result(kind: str, experiment: Path, config: dict, method: str, seed: int | N
         "kind": kind,
         "experiment": config["name"],
         "method": method,
-        "title": title(method, settings, file),
+        "title": titles(config)[method],
         "notes": list(file.NOTES),
         "seed": seed,
         "status": status,
@@ -37,14 +37,27 @@ def result(kind: str, experiment: Path, config: dict, method: str, seed: int | N
     }
 
 
-def title(name: str, settings: dict, file: ModuleType) -> str:
+def titles(config: dict) -> dict[str, str]:
+    """Each method's name in tables; what would be alike has the learning rate in it."""
+    files = {name: baselines.methods()[entry["method"]] for name, entry in config["methods"].items()}
+    plain = {name: title(name, entry, files[name]) for name, entry in config["methods"].items()}
+    return {
+        name: title(name, entry, files[name], rate=list(plain.values()).count(plain[name]) > 1)
+        for name, entry in config["methods"].items()
+    }
+
+
+def title(name: str, settings: dict, file: ModuleType, rate: bool = False) -> str:
     """The method's name in tables; a second entry of one method is told apart by its parameters."""
     if name == settings["method"]:
         return file.TITLE
     changed = [
-        f"{key} {settings[key]}" for key, default in file.PARAMETERS.items() if settings[key] != default
+        key if settings[key] is True else f"{key} {settings[key]}"
+        for key, default in file.PARAMETERS.items()
+        if settings[key] != default
     ]
     changed += [f"{settings['steps']} steps"] if "steps" in settings else []
+    changed += [f"lr {settings['lr']:g}"] if rate else []
     return f"{file.TITLE} ({', '.join(changed) or name})"
 
 
