@@ -35,14 +35,13 @@ def test_seeds_have_their_own() -> None:
     [
         ({"tasks": {"gsm8k": {"limit": 3}}}, {"evaluate"}),
         ({"measure": {"steps": 99}}, {"measure"}),
-        ({"train": {"steps": 7}}, {"train", "tune", "measure", "evaluate"}),
-        ({"tune": {"seed": 7}}, {"tune"}),
+        ({"train": {"steps": 7}}, {"train", "measure", "evaluate"}),
         ({"settings": {"full": {"grid": [{"lr": 0.1, "loss": 1.0}]}}}, set()),
         ({"seeds": [5]}, set()),
     ],
 )
 def test_each_part_of_the_config_reaches_its_stages(changed: dict, stages: set[str]) -> None:
-    for stage in ("data", "base", "train", "tune", "measure", "evaluate"):
+    for stage in ("data", "base", "train", "measure", "evaluate"):
         method = None if stage in ("data", "base") else "full"
         assert (of(stage, method) != of(stage, method, changed)) == (stage in stages), stage
 

@@ -36,7 +36,7 @@ def test_titles_tell_entries_of_one_method_apart() -> None:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_no_shipped_config_has_one_title_twice(path: Path) -> None:
-    found = titles(load([path], {"methods": "all"}))
+    found = titles(load([path], {"methods": "all"} if path == MINI else {}))
     assert len(set(found.values())) == len(found)
 
 

@@ -81,29 +81,3 @@ rule measure:
         " (python -m workflow.steps.measure --config {params.config} --method {wildcards.method} --out {output}"
         " || python -m workflow.steps.crashed --config {params.config} --method {wildcards.method}"
         " --kind measure --out {params.out} --code $?) 2>&1 | tee {log}"
-
-
-# Not part of `all`: its outcome is recorded in the config, under each method's `grid`.
-rule tune:
-    input:
-        expand(f"{OUT}/tune/{{method}}.json", method=TRAINED),
-
-
-rule tune_method:
-    input:
-        manifest=rules.data.output,
-        base=rules.base.output,
-    output:
-        f"{OUT}/tune/{{method}}.json",
-    log:
-        f"{OUT}/logs/tune/{{method}}.log",
-    conda:
-        "../../environment.yml"
-    threads: EXPERIMENT["threads"]
-    resources:
-        gpu=GPUS,
-    params:
-        config=CONFIG,
-        fingerprint=lambda w: fingerprint(EXPERIMENT, "tune", w.method),
-    shell:
-        "python -m workflow.steps.tune --config {params.config} --method {wildcards.method} --out {output} 2>&1 | tee {log}"

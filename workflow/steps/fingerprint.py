@@ -38,8 +38,6 @@ def relevant_config(config: dict, stage: str, method: str | None = None) -> dict
                 "measure": config["measure"], "settings": settings}  # fmt: skip
     if stage == "train":
         return {**run, "settings": settings}
-    if stage == "tune":
-        return {**run, "settings": settings, "tune": config["tune"]}
     if stage == "evaluate":
         return {**run, "settings": settings, "tasks": config["tasks"]}
     raise ValueError(f"no stage is called {stage}")
