@@ -34,6 +34,12 @@ def numbers(outcomes: dict[int, Outcome], value: Callable[[dict], float | None])
     return {seed: number for seed, number in found.items() if number is not None}
 
 
+def held_out(results: Results, method: str) -> tuple[dict[int, Outcome], dict[int, float]]:
+    """A method's training runs by seed, and the loss on held-out rows of those that have one."""
+    runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
+    return runs, numbers(runs, lambda run: run.get("training", {}).get("validation_loss"))
+
+
 def cell_over_seeds(outcomes: dict[int, Outcome], found: dict[int, float], absent: Cell) -> Cell:
     """Mean and spread of the `numbers` found; seeds without one are named in footnotes, never averaged in.
 
@@ -53,16 +59,19 @@ def with_bold(
     results: Results, cells: dict[str, Cell], samples: dict[str, dict[int, float]], higher: bool
 ) -> dict[str, Cell]:
     """`cells` by method with the best in bold, where a paired test over seeds says it is the best."""
-    best = significant_best({method: samples[method] for method in results.tuned if samples[method]}, higher)
+    best = significant_best(
+        {method: samples[method] for method in results.tuned if samples.get(method)}, higher
+    )
     return {method: replace(cell, bold=method == best) for method, cell in cells.items()}
 
 
 def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> str:
     """A sentence on ChunkFT: the place of its best entry by `what` among the tuned methods with a number."""
-    ours = [method for method in results.tuned if results.adapter(method) == SUBJECT]
+    among = [method for method in results.tuned if method in cells]
+    ours = [method for method in among if results.adapter(method) == SUBJECT]
     if not ours:
         return f"ChunkFT is not among the methods, so it has no place by {what}."
-    ranked = {m: mean for m in results.tuned if (mean := cells[m].mean) is not None}
+    ranked = {m: mean for m in among if (mean := cells[m].mean) is not None}
     numbered = [method for method in ours if method in ranked]
     if not numbered:
         words = listed(list(dict.fromkeys(cells[method].word or "no number" for method in ours)))

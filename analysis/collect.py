@@ -84,6 +84,10 @@ class Results:
         title = self._titles.get(method, method)
         return f"{title} ({method})" if Counter(self._titles.values())[title] > 1 else title
 
+    def family(self, method: str) -> str:
+        """The name that all entries of one method share: without the parameters told in parentheses."""
+        return self.title(method).partition(" (")[0]
+
     @cached_property
     def _titles(self) -> dict[str, str]:
         return {file["method"]: file["title"] for file in self.files.values()}

@@ -1,12 +1,14 @@
 """Scores of the tuned models: over seeds, by task, never mixed with scores made another way."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from analysis.cells import BOLD_RULE, cell_over_seeds, numbers, place, with_bold
+from analysis.cells import BOLD_RULE, cell_over_seeds, held_out, numbers, place, with_bold
 from analysis.collect import Outcome, Results
 from analysis.published import Published
 from analysis.table import Cell, Column, Row, Table
+from analysis.variants import hiding, shown
 
 # Tasks with a table of their own, in its order; GSM8K also stands beside MMLU, where the paper has it.
 GROUPS = {
@@ -72,46 +74,43 @@ class Scored:
 def score_table(results: Results, name: str, title: str, scored: list[Scored]) -> Table:
     """The columns of `scored`, each with its published numbers beside it."""
     columns: list[Column] = []
-    cells: dict[str, list[Cell]] = {method: [] for method in results.methods}
+    cells: dict[str, list[Cell]] = {method: [] for method in shown(results)}
     for one in scored:
         beside = Published(results, name, one.published) if one.conditions is not None else None
         columns += [one.column, *(beside.columns(one.column) if beside else [])]
-        for method, cell in one.cells.items():
+        for method in cells:
+            cell = one.cells[method]
             cells[method] += [cell, *(beside.cells(method, cell, one.conditions) if beside else [])]
     rows = [
         Row(method, results.title(method), cells[method], tuple(results.notes(method))) for method in cells
     ]
-    caption = " ".join(one.how for one in scored if one.how)
+    caption = " ".join(one.how for one in scored if one.how) + hiding(results)
     places = (place(results, one.column.title, one.cells, one.higher) for one in scored)
     return Table(name, title, caption, columns, rows, [" ".join(places), BOLD_RULE])
 
 
 def group_table(results: Results, group: str, title: str) -> Table | None:
     """A table of one group's tasks and their average; None where the experiment has none of them."""
-    scored = task_columns(results, in_group(results, group))
+    scored = list(task_columns(results, in_group(results, group)))
     average = average_column(results, group)
     return score_table(results, group, title, scored + [average] * (average is not None)) if scored else None
 
 
-def task_columns(results: Results, tasks: list[str]) -> list[Scored]:
+def task_columns(results: Results, tasks: list[str]) -> Iterator[Scored]:
     """A column per task and way of scoring."""
-    found = []
     for task in tasks:
         for number, setting in enumerate(settings_of(results, task) or [None], start=1):
             key = task if number == 1 else f"{task}_way_{number}"
             column = Column(key, heading(results, task, setting), quantity(task))
             conditions = dict(zip(SETTINGS, setting, strict=True)) if setting else {}
             comparable = conditions.get("judge") != CHECKER
-            found.append(
-                Scored(
-                    column,
-                    scores(results, task, setting),
-                    conditions if comparable else None,
-                    task,
-                    how=f"{column.title}: {describe(setting)}." if setting else "",
-                )
+            yield Scored(
+                column,
+                scores(results, task, setting),
+                conditions if comparable else None,
+                task,
+                how=f"{column.title}: {describe(setting)}." if setting else "",
             )
-    return found
 
 
 def average_column(results: Results, group: str) -> Scored | None:
@@ -150,12 +149,6 @@ def held_out_column(results: Results) -> Scored:
         higher=False,
         how="Held-out loss is the mean over answer tokens of rows kept from training.",
     )
-
-
-def held_out(results: Results, method: str) -> tuple[dict[int, Outcome], dict[int, float]]:
-    """A method's training runs by seed, and the loss on held-out rows of those that have one."""
-    runs = {seed: results.train(method, seed) for seed in results.seeds(method)}
-    return runs, numbers(runs, lambda run: run.get("training", {}).get("validation_loss"))
 
 
 def quantity(task: str) -> str:

@@ -6,8 +6,9 @@ colour-blind readers; marker and line style tell the methods apart in grey.
 
 import io
 import itertools
+import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib import pyplot as plt
@@ -43,6 +44,7 @@ PARAMETERS = {
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "figure.constrained_layout.use": True,
+    "figure.max_open_warning": 0,  # each is closed when it is saved
     "svg.hashsalt": "chunkft",
     "svg.fonttype": "path",
 }
@@ -55,25 +57,38 @@ class Look(NamedTuple):
     line: str | tuple
 
 
-# By file in baselines/, so that a method looks the same in every experiment.
+# By file in baselines/, so that a method looks the same in every experiment; a kind shares a colour.
 LOOKS = {
     "chunkft": Look("#D55E00", "o", "-"),
     "full": Look("#000000", "s", "-"),
-    "lora": Look("#0072B2", "^", "--"),
-    "galore": Look("#009E73", "D", "-."),
-    "lomo": Look("#E69F00", "v", ":"),
+    "adamw8bit": Look("#000000", "p", (0, (4, 4))),
+    "sgd": Look("#7F5539", "<", (0, (8, 2, 1, 2))),
     "none": Look("#8a8a8a", "x", (0, (1, 2))),
+    # adapters
+    "lora": Look("#0072B2", "^", "--"),
+    "dora": Look("#0072B2", "8", (0, (3, 1, 1, 1))),
+    "qlora": Look("#0072B2", ">", (0, (2, 1))),
+    # projected gradients
+    "galore": Look("#009E73", "D", "-."),
+    "apollo": Look("#009E73", "d", (0, (6, 2))),
+    "apollo_mini": Look("#009E73", "*", (0, (1, 1))),
+    # updates inside backward
+    "lomo": Look("#E69F00", "v", ":"),
+    "adalomo": Look("#E69F00", "H", (0, (5, 1))),
+    # a block of layers at a time
     "badam": Look("#CC79A7", "P", (0, (5, 1, 1, 1, 1, 1))),
+    "hift": Look("#CC79A7", "X", (0, (2, 1, 1, 1))),
+    "lisa": Look("#CC79A7", "h", (0, (8, 2))),
 }
-# For the rest, in the order of the configuration: unused pairs first.
+# For methods that are not listed, in the order of the configuration.
 SPARE = [
-    Look("#56B4E9", "*", (0, (6, 2))),
-    Look("#7F5539", "p", (0, (3, 1, 1, 1))),
-    Look("#5D3A9B", "h", (0, (2, 1))),
-    Look("#A6A100", "<", (0, (8, 2, 1, 2))),
-    Look("#882255", ">", (0, (4, 4))),
-    Look("#117733", "X", (0, (1, 1))),
+    Look("#56B4E9", "o", (0, (6, 2))),
+    Look("#5D3A9B", "s", (0, (2, 1))),
+    Look("#A6A100", "^", (0, (8, 2, 1, 2))),
+    Look("#882255", "D", (0, (4, 4))),
 ]
+# For further entries of one method, in its colour: marker and line.
+FURTHER = [("d", (0, (3, 1))), ("p", (0, (1, 1))), ("X", (0, (5, 2, 1, 2))), ("*", (0, (8, 3))), ("<", ":")]
 # The parts of a bar, dark to light and hatched in turn, so that they differ in grey too.
 PARTS = [
     {"color": "#0b3c5d", "edgecolor": "#0b3c5d"},
@@ -83,16 +98,20 @@ PARTS = [
 ]
 
 
-def looks(results: Results) -> dict[str, Look]:
-    """A look for every method of the configuration."""
+def looks(results: Results, methods: list[str]) -> dict[str, Look]:
+    """A look for each of `methods`; more than six entries of one method share looks."""
     spare = itertools.cycle(SPARE)
-    taken: set[str] = set()
-    chosen = {}
-    for method in results.methods:
-        adapter = results.adapter(method)
-        known = adapter in LOOKS and adapter not in taken
-        chosen[method] = LOOKS[adapter] if known else next(spare)
-        taken.add(adapter)
+    first: dict[str, Look] = {}  # by file in baselines/
+    for adapter in map(results.adapter, results.methods):
+        if adapter not in first:
+            first[adapter] = LOOKS.get(adapter) or next(spare)
+    chosen: dict[str, Look] = {}
+    for method in methods:
+        look = first[results.adapter(method)]
+        further = (look._replace(marker=marker, line=line) for marker, line in FURTHER)
+        taken = {(other.colour, other.marker) for other in chosen.values()}
+        free = (one for one in (look, *further) if (one.colour, one.marker) not in taken)
+        chosen[method] = next(free, look)
     return chosen
 
 
@@ -103,10 +122,11 @@ class Drawing(NamedTuple):
     title: str
     caption: str
     figure: Figure | None
+    files: tuple[str, ...] = ()  # the result files it was made from
 
 
-def figure(height: float, **axes) -> tuple[Figure, Axes]:
-    """A figure one column wide and `height` inches high, with one set of axes."""
+def figure(height: float, **axes) -> tuple[Figure, Any]:
+    """A figure one column wide and `height` inches high, and its axes, as `pyplot.subplots` gives them."""
     return plt.subplots(figsize=(COLUMN, height), **axes)
 
 
@@ -122,11 +142,13 @@ def stacked_bars(axes: Axes, titles: list[str], parts: dict[str, list[float]], l
     axes.set(xlabel=label, xlim=(0, max(left) * 1.04))
 
 
-def legend(drawing: Figure, axes: Axes, columns: int = 3) -> None:
+def legend(drawing: Figure, axes: Axes) -> None:
     """Below the axes, so that it covers no data however many methods there are."""
-    drawing.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, columnspacing=1.2
-    )
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels))
+    columns = max(1, min(3, 76 // (longest + 8), len(labels)))
+    labels = [textwrap.fill(label, 44) for label in labels]
+    drawing.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
 
 
 def save(drawing: Figure, path: Path) -> None:

@@ -7,6 +7,7 @@ from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, looks
+from analysis.variants import hiding, shown
 
 AXES = {
     "step": ("steps", "optimizer steps"),
@@ -16,16 +17,17 @@ AXES = {
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    curves = {method: found for method in results.tuned if (found := smoothed(results, method))}
-    without = [results.title(method) for method in results.tuned if method not in curves]
+    tuned = [method for method in shown(results) if method in results.tuned]
+    curves = {method: found for method in tuned if (found := smoothed(results, method))}
+    without = [results.title(method) for method in tuned if method not in curves]
     for key, (name, label) in AXES.items():
         title = f"Loss against {name}"
         if not curves:
             yield Drawing(f"loss_{name}", title, "Not drawn: no run finished with a loss curve.", None)
             continue
         drawing, axes = figure(2.7)
-        for method, columns in curves.items():
-            look = looks(results)[method]
+        for method, look in looks(results, list(curves)).items():
+            columns = curves[method]
             x = columns[key].mean(axis=0)
             axes.plot(
                 x,
@@ -50,6 +52,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(drawing, axes)
         caption = "Running mean over a twentieth of the run; line: mean over seeds, band: lowest to highest."
+        caption += hiding(results)
         caption += f" Without a curve: {', '.join(without)}." if without else ""
         yield Drawing(f"loss_{name}", title, caption, drawing)
 

@@ -10,6 +10,8 @@ NAMES = ("weights", "gradients", "optimizer", "activations")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
+    if results.config["measure"] is None:
+        return
     outcomes = {method: results.measure(method) for method in results.tuned}
     memory = {m: o.content["memory"] for m, o in outcomes.items() if o.status == "ok"}
     split = {m: parts for m, parts in memory.items() if all(parts[name] is not None for name in NAMES)}

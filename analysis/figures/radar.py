@@ -8,6 +8,7 @@ import numpy as np
 from analysis.collect import Results
 from analysis.scores import heading, setting_of, settings_of
 from analysis.style import Drawing, figure, legend, looks
+from analysis.variants import hiding, shown
 
 TASK = "mt_bench"
 FEWEST = 3  # corners below which a radar is a line
@@ -20,7 +21,7 @@ def draw(results: Results) -> Iterator[Drawing]:
         name = "radar" + (f"_{number + 1}" if number else "")
         title = f"{heading(results, TASK, setting)} by category"
         means = {
-            method: mean for method in results.methods if (mean := category_means(results, method, setting))
+            method: mean for method in shown(results) if (mean := category_means(results, method, setting))
         }
         categories = list(dict.fromkeys(category for mean in means.values() for category in mean))
         if len(categories) < FEWEST:
@@ -30,8 +31,8 @@ def draw(results: Results) -> Iterator[Drawing]:
         drawing, axes = figure(3.6, subplot_kw={"projection": "polar"})
         axes.set_theta_zero_location("N")
         axes.set_theta_direction(-1)
-        for method, mean in means.items():
-            look = looks(results)[method]
+        for method, look in looks(results, list(means)).items():
+            mean = means[method]
             values = [mean.get(category, np.nan) for category in categories]
             axes.plot(
                 [*angles, angles[0]],
@@ -48,8 +49,9 @@ def draw(results: Results) -> Iterator[Drawing]:
         axes.set_yticks([2.5, 5, 7.5, 10], ["2.5", "5", "7.5", "10"], color="#555555")
         axes.spines["polar"].set_color("#c8c8c8")
         legend(drawing, axes)
-        without = [results.title(method) for method in results.methods if method not in means]
+        without = [results.title(method) for method in shown(results) if method not in means]
         caption = "Mean score of both turns over seeds, 1 in the centre, 10 outside."
+        caption += hiding(results)
         caption += f" Without a line: {', '.join(without)}." if without else ""
         yield Drawing(name, title, caption, drawing)
 

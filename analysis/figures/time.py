@@ -9,6 +9,8 @@ PHASES = ("forward", "backward", "update")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
+    if results.config["measure"] is None:
+        return
     outcomes = {method: results.measure(method) for method in results.tuned}
     time = {m: o.content["time"] for m, o in outcomes.items() if o.status == "ok"}
     without = [f"{results.title(m)} ({outcomes[m].status})" for m in results.tuned if m not in time]

@@ -8,7 +8,10 @@ from analysis.table import Column, Row, Table
 PARTS = ("weights", "gradients", "optimizer", "activations", "peak", "process")
 
 
-def table(results: Results) -> Table:
+def table(results: Results) -> Table | None:
+    """None where the configuration asks for no measurement."""
+    if results.config["measure"] is None:
+        return None
     columns = [Column(f"{part}_bytes", part, "bytes", group="bytes") for part in PARTS]
     outcomes = {method: results.measure(method) for method in results.tuned}
     cells = {

@@ -8,7 +8,10 @@ from analysis.table import Cell, Column, Row, Table
 PHASES = ("forward", "backward", "update", "step")
 
 
-def table(results: Results) -> Table:
+def table(results: Results) -> Table | None:
+    """None where the configuration asks for no measurement."""
+    if results.config["measure"] is None:
+        return None
     columns = [Column(f"{phase}_seconds", phase, "seconds", group="step") for phase in PHASES]
     columns += [
         Column("tokens_per_second", "throughput", "rate"),

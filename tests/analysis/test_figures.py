@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 
 from analysis import collect, figures
 from analysis.figures import loss, pareto, radar
-from analysis.style import LOOKS, PARTS, SPARE, looks
+from analysis.files import ROOT
+from analysis.style import FURTHER, LOOKS, PARTS, SPARE, looks
 
 NAMES = {
     "loss_steps",
@@ -121,22 +122,42 @@ def test_the_radar_shows_categories_and_not_turns(written: Path) -> None:
 
 
 def test_a_method_looks_the_same_in_every_experiment_and_like_no_other(tmp_path: Path) -> None:
-    many = synthetic.config(methods=synthetic.TITLES)
-    many["methods"] |= {f"new-{n}": {"method": f"new_{n}"} for n in range(len(SPARE))} | {
-        "b": {"method": "chunkft"}
-    }
-    del many["methods"]["new-0"]
+    many = synthetic.config(methods=tuple(LOOKS))
+    many["methods"] |= {f"new-{n}": {"method": f"new_{n}"} for n in range(len(SPARE))}
+    many["methods"] |= {f"chunkft-{n}": {"method": "chunkft"} for n in range(len(FURTHER))}
     few = synthetic.config("few", methods=("lora", "chunkft"))
-    chosen = [looks(collect.Results(tmp_path, config, {}, {})) for config in (many, few)]
+    chosen = [
+        looks(collect.Results(tmp_path, config, {}, {}), list(config["methods"])) for config in (many, few)
+    ]
     assert chosen[0]["chunkft"] == chosen[1]["chunkft"] and chosen[0]["lora"] == chosen[1]["lora"]
-    for part in (0, 1):  # colour and marker
-        assert len({str(look[part]) for look in chosen[0].values()}) == len(many["methods"])
+    assert {chosen[0][f"chunkft-{n}"].colour for n in range(len(FURTHER))} == {LOOKS["chunkft"].colour}
+    told = {(look.colour, look.marker) for look in chosen[0].values()}
+    assert len(told) == len({(look.marker, str(look.line)) for look in chosen[0].values()}) == len(chosen[0])
 
 
-def test_colours_of_the_known_methods_are_far_apart() -> None:
-    colours = [np.array(to_rgb(look.colour)) for look in (*LOOKS.values(), *SPARE)]
-    apart = [np.abs(one - other).max() for i, one in enumerate(colours) for other in colours[:i]]
+def test_every_method_of_the_suite_has_a_look_of_its_own() -> None:
+    shipped = {path.stem for path in (ROOT / "baselines").glob("[!_]*.py")}
+    assert shipped <= set(LOOKS)
+
+
+def test_colours_are_far_apart() -> None:
+    colours = {look.colour for look in (*LOOKS.values(), *SPARE)}
+    rgb = [np.array(to_rgb(colour)) for colour in sorted(colours)]
+    apart = [np.abs(one - other).max() for i, one in enumerate(rgb) for other in rgb[:i]]
     assert min(apart) > 0.1
+
+
+def test_what_a_figure_was_made_from_is_known(written: Path) -> None:
+    made = {
+        figure["name"]: figure["files"]
+        for figure in json.loads((written / "figures/captions.json").read_text())
+    }
+    paths = [path.relative_to(written).as_posix() for path in written.glob("runs/**/*.json")]
+    assert set(made["memory"]) == {path for path in paths if path.endswith("measure.json")}
+    trained = {path for path in paths if path.endswith("train.json") and "none" not in path}
+    assert set(made["loss_steps"]) == set(made["loss_time"]) == trained
+    scored = {path for path in paths if path.endswith(("eval/mmlu.json", "measure.json"))}
+    assert set(made["pareto_mmlu"]) == scored
 
 
 def test_parts_of_a_bar_differ_in_grey() -> None:

@@ -1,0 +1,47 @@
+"""Held-out loss against the learning rates that were tried."""
+
+from collections.abc import Iterator
+
+from matplotlib.ticker import LogLocator, NullLocator
+
+from analysis.collect import Results
+from analysis.style import Drawing, figure, legend, looks
+from analysis.variants import trials
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    searched = trials(results)
+    if not searched:
+        return
+    drawing, axes = figure(2.7)
+    for method, look in looks(results, list(searched)).items():
+        tried = searched[method]
+        done = [trial for trial in tried if trial.loss is not None]
+        best = min(range(len(done)), key=lambda i: done[i].loss, default=None)
+        axes.plot(
+            [trial.lr for trial in done],
+            [trial.loss for trial in done],
+            color=look.colour,
+            linestyle=look.line,
+            marker=look.marker,
+            markersize=7,
+            markerfacecolor="white",
+            label=results.title(method),
+        )
+        if best is not None:
+            axes.plot(done[best].lr, done[best].loss, color=look.colour, marker=look.marker, markersize=7)
+    axes.set(xlabel="learning rate", ylabel="held-out loss, nats", xscale="log", yscale="log")
+    for axis, ticks in ((axes.xaxis, (1, 3)), (axes.yaxis, (1, 2, 5))):
+        axis.set_major_locator(LogLocator(subs=ticks))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    legend(drawing, axes)
+    caption = "The learning rates tried for each method. Filled: the least loss."
+    failed = [
+        f"{results.title(m)} at {trial.lr:g}"
+        for m, tried in searched.items()
+        for trial in tried
+        if trial.loss is None
+    ]
+    caption += f" Failed: {', '.join(failed)}." if failed else ""
+    yield Drawing("rates", "Learning rates", caption, drawing)

@@ -1,0 +1,37 @@
+"""The searches for learning rates: every rate tried, and the held-out loss it gave."""
+
+from analysis.cells import listed
+from analysis.collect import Results
+from analysis.table import Cell, Column, Row, Table
+from analysis.variants import trials
+
+FAILED = Cell(word="failed", notes=("failed: the run at this rate diverged or ran out of memory",))
+
+
+def table(results: Results) -> Table | None:
+    """None where no search is recorded."""
+    rows, last = [], []
+    for method, tried in trials(results).items():
+        losses = [trial.loss for trial in tried if trial.loss is not None]
+        best = min(losses, default=None)
+        for trial in tried:
+            loss = FAILED if trial.loss is None else Cell(trial.loss)
+            chosen = Cell(word="yes" if trial.loss is not None and trial.loss == best else "no")
+            rows.append(Row(method, results.title(method), [Cell(trial.lr), loss, chosen]))
+        if best is not None and best in (tried[0].loss, tried[-1].loss):
+            last.append(results.title(method))
+    columns = [
+        Column("lr", "learning rate", "number"),
+        Column("loss", "held-out loss", "loss"),
+        Column("best", "best", None),
+    ]
+    remark = (
+        f"The best rate is the smallest or largest tried for {listed(last)}: beyond it was not searched."
+        if last
+        else "Each best rate lies between others that were tried."
+    )
+    numbers = {len(tried) for tried in trials(results).values()}
+    caption = (
+        f"{' or '.join(map(str, sorted(numbers)))} rates for each method; the loss is that of held-out rows."
+    )
+    return Table("rates", "Learning rates", caption, columns, rows, [remark])

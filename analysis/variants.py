@@ -1,0 +1,98 @@
+"""Entries of one method that differ in their parameters: what an ablation compares."""
+
+from statistics import fmean
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.cells import held_out
+from analysis.collect import Results
+
+RATE = "lr"
+NOT_PARAMETERS = {"method", "grid"}
+MOST = 3  # entries of one method that are still shown one by one
+
+
+class Trial(NamedTuple):
+    lr: float
+    loss: float | None  # held-out, nats; None where the run failed
+
+
+def families(results: Results) -> dict[str, pd.DataFrame]:
+    """Each method (a file in `baselines/`) with several entries: a frame with a row for each, by its name.
+
+    The columns are the parameters in which the entries differ, the learning rate last, then
+    `loss`, the mean held-out loss over seeds, missing where no run has one.
+    """
+    entries: dict[str, list[str]] = {}
+    for method in results.tuned:
+        entries.setdefault(results.adapter(method), []).append(method)
+    return {name: _frame(results, methods) for name, methods in entries.items() if len(methods) > 1}
+
+
+def _frame(results: Results, methods: list[str]) -> pd.DataFrame:
+    common = {"steps": results.config["train"].get("steps")}
+    settings = [common | results.config["methods"][method] for method in methods]
+    frame = pd.DataFrame(settings, index=methods, dtype=object).drop(columns=NOT_PARAMETERS, errors="ignore")
+    varied = [name for name in frame if frame[name].astype(str).nunique() > 1]
+    frame = frame[sorted(varied, key=lambda name: name == RATE)]
+    means = [fmean(found.values()) if (found := held_out(results, m)[1]) else None for m in methods]
+    return frame.assign(loss=pd.Series(means, index=methods, dtype=float))
+
+
+def varied(frame: pd.DataFrame, rate: bool = True) -> list[str]:
+    """The parameters in which the entries differ, with or without the learning rate."""
+    return [name for name in frame if name != "loss" and (rate or name != RATE)]
+
+
+def is_numeric(values: pd.Series) -> bool:
+    """Whether every value is a number, where there is one."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.dropna())
+
+
+def alike(frame: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The entries that differ from `method` in the learning rate alone, and itself."""
+    others = frame[varied(frame, rate=False)].astype(str)
+    return frame[(others == others.loc[method]).all(axis=1)]
+
+
+def best_rates(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of entries that differ in the learning rate alone, the one with the least held-out loss."""
+    best = {by_loss(alike(frame, method)).index[0] for method in frame.index}
+    return frame.loc[[method for method in frame.index if method in best]]
+
+
+def by_loss(frame: pd.DataFrame) -> pd.DataFrame:
+    """The least loss first, those without one last."""
+    return frame.sort_values("loss", kind="stable")
+
+
+def trials(results: Results) -> dict[str, list[Trial]]:
+    """The learning rates tried for each method, rising: the `grid` recorded in the configuration, or
+    the entries that differ from the method's best in the learning rate alone."""
+    found = {}
+    for method in results.tuned:
+        grid = results.config["methods"][method].get("grid") or []
+        found[method] = [Trial(point["lr"], point["loss"]) for point in grid]
+    for frame in families(results).values():
+        best = by_loss(frame).index[0]
+        if RATE in frame and not found[best]:
+            same = alike(frame, best)
+            losses = same["loss"].astype(object).where(same["loss"].notna(), None)
+            found[best] = [Trial(lr, loss) for lr, loss in zip(same[RATE], losses, strict=True)]
+    return {m: sorted(tried, key=lambda trial: trial.lr) for m, tried in found.items() if len(tried) > 1}
+
+
+def shown(results: Results) -> list[str]:
+    """The methods that a figure or table of all of them shows: of more than MOST entries of one, the best."""
+    hidden: set[str] = set()
+    for frame in families(results).values():
+        if len(frame) > MOST:
+            hidden |= set(frame.index) - {by_loss(frame).index[0]}
+    return [method for method in results.methods if method not in hidden]
+
+
+def hiding(results: Results) -> str:
+    """A sentence where `shown` leaves entries out, else nothing."""
+    left_out = len(shown(results)) < len(results.methods)
+    return f" Of more than {MOST} entries of a method: the one with the least held-out loss." * left_out
