@@ -10,24 +10,19 @@ PARAMETERS: dict[str, Any] = {}
 REQUIRES = lomo.REQUIRES
 NOTES = (
     *lomo.NOTES,
-    "Kept: needs a CUDA device, on which the package places its moments.",
+    "Fixed: moments are placed beside the weights; the package needs a CUDA device for them.",
     "Fixed: moments and step count are saved, which the package leaves out of its state.",
 )
 RESUMES = True
 
+supports = lomo.supports
 export = lomo.export
 
 
-def supports(run: Run) -> str | None:
-    if run.device != "cuda":
-        return "lomo-optim places AdaLomo's moments on a CUDA device; set the device to cuda, or leave it out"
-    return lomo.supports(run)
-
-
 def build(model: Any, run: Run) -> Tuning:
-    from baselines._adalomo import SavedAdaLomo
+    from baselines._adalomo import PortableAdaLomo
 
     if run.checkpointing:
         checkpoint_activations(model)
     options = {"lr": run.lr, "clip_grad_norm": run.max_grad_norm, "weight_decay": run.weight_decay}
-    return lomo.fused(model, run, SavedAdaLomo(model, **options))
+    return lomo.fused(model, run, PortableAdaLomo(model, **options))

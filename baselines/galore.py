@@ -17,6 +17,7 @@ REQUIRES = ("galore-torch",)
 NOTES = (
     "Kept: moments, projections and updates are in the precision of the weights, without fp32 masters.",
     "Kept: moments are carried over unchanged when the projection is renewed.",
+    "Kept: layer-wise, a non-finite gradient is seen only in the next loss, after the update.",
     "Fixed: the projectors are saved as tensors; the package's own state cannot be loaded safely.",
     "Fixed: weight decay reaches the optimizer, which the Trainer leaves out; epsilon is the package's 1e-6.",
 )

@@ -64,7 +64,7 @@ CASES = {
         Case("badam", {"period": 4}, lr=1e-2),
         Case("badam", {"period": 4, "embedding_and_head": True}, "bfloat16", lr=1e-2),
     ],
-    "adalomo": [Case("adalomo", lr=3e-2)],
+    "adalomo": [Case("adalomo", lr=3e-2), Case("adalomo", precision="bfloat16", lr=3e-2)],
 }
 
 

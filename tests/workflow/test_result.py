@@ -46,7 +46,7 @@ def test_no_shipped_config_has_one_title_twice(path: Path) -> None:
         ("lomo", {"train": {"micro_batch_size": 4}}, "micro-batch"),
         ("galore-layerwise", {"train": {"max_grad_norm": 1.0}}, "max_grad_norm"),
         ("full", {"settings": {"full": {"pure": True}}}, "bfloat16"),
-        ("adalomo", {}, "cuda"),
+        ("adalomo", {"train": {"micro_batch_size": 8}}, "micro-batch"),
     ],
 )
 def test_a_refused_run_is_a_row_before_a_model_is_loaded(
