@@ -4,6 +4,7 @@
 # make lint     what CI checks before the tests
 # make tables   tables, figures and report again, from the result files there are
 # make new-baseline NAME=mine  start baselines/mine.py
+# make compare A=results/one B=results/another  two sets of results side by side
 # make reference  keep a run under results/reference/ and refill the tables in the docs
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ CONFIG ?= workflow/config/mini.yaml
 RESULTS ?= results/$(basename $(notdir $(CONFIG)))
 export PATH := $(VENV)/bin:$(PATH)
 
-.PHONY: env results test lint tables reference validate new-baseline clean
+.PHONY: env results test lint tables compare reference validate new-baseline clean
 
 env: $(VENV)/.made
 
@@ -49,6 +50,9 @@ reference: tables
 
 tables: env
 	python -m analysis $(RESULTS)
+
+compare: env
+	python -m analysis.compare $(A) $(B)
 
 # The template is the complete method on the page that explains it.
 new-baseline:

@@ -6,15 +6,17 @@ from collections import Counter
 from pathlib import Path
 
 import jinja2
+import yaml
 
 from analysis.collect import Results
-from analysis.files import InputError, write_file
+from analysis.files import ROOT, InputError, write_file
 from analysis.published import model_of
 from analysis.stage import stage
 from analysis.table import Table
 from analysis.tables import tables
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+CITATION = ROOT / "CITATION.cff"
 
 
 def write(results: Results) -> None:
@@ -31,6 +33,8 @@ def write(results: Results) -> None:
         figures=figures(results),
         differences=differences(results),
         provenance=provenance(results),
+        commits=commits,
+        software=yaml.safe_load(CITATION.read_text(encoding="utf-8")),
     )
     write_file(results.folder / "report.html", page)
 
@@ -43,8 +47,8 @@ def outcomes(results: Results) -> list[dict]:
     for planned in results.planned():
         outcome, row = planned.outcome, rows[planned.method]
         row["words"].append(outcome.status)
-        if outcome.status != "ok" and outcome.reason:
-            row["reasons"].append(f"{outcome.status}: {outcome.reason}")
+        if outcome.status != "ok":
+            row["reasons"].append(": ".join(filter(None, (outcome.status, outcome.reason))))
     for row in rows.values():
         row["counts"] = counted(row["words"])
         row["reasons"] = list(dict.fromkeys(row["reasons"]))
@@ -148,13 +152,10 @@ def provenance(results: Results) -> list[tuple[str, list[str]]]:
     def values(of) -> list[str]:
         return sorted({text for file in files if (text := of(file)) is not None})
 
-    def commit(file: dict) -> str | None:
-        return file["commit"] and file["commit"] + (" with uncommitted changes" if file["dirty"] else "")
-
     versions = sorted({name for file in files for name in file["versions"]})
     dates = values(lambda file: file["date"])
     return [
-        ("commit", values(commit)),
+        ("commit", values(_commit)),
         ("date, UTC", [f"{dates[0]} to {dates[-1]}"] if dates else []),
         ("processor", values(lambda file: file["hardware"].get("processor"))),
         ("cores", values(lambda file: _text(file["hardware"].get("cores")))),
@@ -169,6 +170,17 @@ def provenance(results: Results) -> list[tuple[str, list[str]]]:
             if (found := values(lambda file, name=name: file["versions"].get(name)))
         ),
     ]
+
+
+def commits(results: Results, files: list[str]) -> list[str]:
+    """The commits that made `files`, each once, in short."""
+    found = {_commit(results.files[name]["provenance"], 12) for name in files if name in results.files}
+    return sorted(commit for commit in found if commit)
+
+
+def _commit(provenance: dict, length: int | None = None) -> str | None:
+    changed = " with uncommitted changes" if provenance["dirty"] else ""
+    return provenance["commit"] and provenance["commit"][:length] + changed
 
 
 def _text(value: object) -> str | None:

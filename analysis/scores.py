@@ -85,7 +85,8 @@ def score_table(results: Results, name: str, title: str, scored: list[Scored]) -
         Row(method, results.title(method), cells[method], tuple(results.notes(method))) for method in cells
     ]
     caption = " ".join(one.how for one in scored if one.how) + hiding(results)
-    places = (place(results, one.column.title, one.cells, one.higher) for one in scored)
+    seen = [{method: one.cells[method] for method in cells} for one in scored]
+    places = (place(results, o.column.title, c, o.higher) for o, c in zip(scored, seen, strict=True))
     return Table(name, title, caption, columns, rows, [" ".join(places), BOLD_RULE])
 
 

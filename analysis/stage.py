@@ -9,12 +9,18 @@ from analysis.collect import read
 from analysis.files import InputError
 
 
-def stage(write: Callable, purpose: str) -> None:
-    """Runs `write` on the results of the folder named on the command line; bad input exits with status 2."""
+def stage(write: Callable, purpose: str, *names: str) -> None:
+    """Runs `write` on the results of each folder on the command line, one unless `names` has more.
+
+    Bad input exits with status 2.
+    """
     parser = argparse.ArgumentParser(description=purpose)
-    parser.add_argument("folder", type=Path, help="an experiment's folder, such as results/mini")
+    names = names or ("folder",)
+    for name in names:
+        parser.add_argument(name, type=Path, help="an experiment's folder, such as results/mini")
+    arguments = vars(parser.parse_args())
     try:
-        write(read(parser.parse_args().folder))
+        write(*(read(arguments[name]) for name in names))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -162,11 +162,13 @@ def to_latex(table: Table) -> str:
     )
     below = [_tex(remark) for remark in table.remarks]
     below += [rf"$^{{{number}}}$ {_tex(note)}" for number, note in enumerate(table.footnotes(), start=1)]
-    notes = "".join(rf"\par\smallskip\footnotesize\raggedright {line}" + "\n" for line in below)
+    notes = "".join(rf"\par\smallskip\raggedright {line}" + "\n" for line in below)
+    small = "\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
     if long:
-        return text + "{" + notes + "\\par}\n"
+        return "{" + small + text + notes + "\\par}\n"
     end = "\\end{table}\n"
-    return text.replace(r"\begin{table}", "\\begin{table}\n\\centering", 1).removesuffix(end) + notes + end
+    top = "\\begin{table}\n"
+    return text.replace(top, top + "\\centering" + small, 1).removesuffix(end) + notes + end
 
 
 def _frame(table: Table, shown: Callable[[str, bool, tuple[str, ...]], str]) -> pd.DataFrame:

@@ -110,10 +110,29 @@ def test_it_holds_provenance_the_differences_and_how_to_cite(page: Page) -> None
 
 def test_every_table_can_be_sorted_by_number(failing: Path, page: Page) -> None:
     text = (failing / "report.html").read_text()
-    assert text.count('class="sortable"') == 3
+    assert text.count('class="sortable"') == len(list((failing / "tables").glob("*.csv")))
     assert {"table-accuracy", "table-memory", "table-time"} <= set(page.ids)
     stored = json.loads((failing / "runs/chunkft/measure.json").read_text())["memory"]["peak"]
     assert f'data-sort="{stored}"' in text
+
+
+def test_every_table_and_figure_leads_to_the_files_it_was_made_from(failing: Path, page: Page) -> None:
+    figures = json.loads((failing / "figures/captions.json").read_text())
+    drawn = sum(figure["drawn"] for figure in figures)
+    shown = len(list((failing / "tables").glob("*.csv")))
+    assert page.text.count("result files, commit 0123456789ab") == drawn + shown
+    memory = re.search(r'id="figure-memory".*?</figure>', (failing / "report.html").read_text(), re.DOTALL)[0]
+    assert 'href="runs/chunkft/measure.json"' in memory and "train.json" not in memory
+
+
+def test_of_many_methods_the_summary_lists_those_that_failed(tmp_path: Path) -> None:
+    settings = synthetic.config(methods=("lora",), seeds=(0,))
+    settings["methods"] |= {f"lora-{n}": {"method": "lora", "lr": 0.001 * n} for n in range(2, 25)}
+    folder = synthetic.tree(tmp_path, settings)
+    synthetic.fail(folder, settings, "lora-7", "diverged", "loss is inf at step 31")
+    page = made(folder)
+    assert "The other 23 of 24 methods: every result is ok." in page.text
+    assert "diverged: loss is inf at step 31" in page.text
 
 
 def test_an_experiment_of_which_nothing_ran_has_a_report(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,25 @@ def test_latex_is_escaped_and_every_row_has_every_column() -> None:
     body = re.search(r"\\toprule(.*)\\bottomrule", text, re.DOTALL)[1]
     counts = {len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith(r"\\")}
     assert counts == {len(columns)}
+
+
+def test_latex_compiles(failing: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex with booktabs, and there is none on the PATH")
+    made = tables.tables(collect.read(failing))
+    long = replace(made[0], name="long", rows=made[0].rows * 7)
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs,longtable}", r"\begin{document}"]
+    lines += [to_latex(table) for table in (*made, long)] + [r"\end{document}"]
+    (failing / "tables.tex").write_text("\n".join(lines))
+    ran = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"],
+        cwd=failing,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert "Missing character" not in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_the_ablation_table_has_a_row_for_each_setting_at_its_best_rate(tmp_path
     assert [cell.mean for cell in ablations.rows[0].cells[:2]] == [None, None]  # full has no chunks
     assert {row.cells[3].mean for row in ablations.rows[1:]} == {0.002}
     assert {row.cells[4].mean for row in ablations.rows[1:]} == {2}
+    assert "the best of 12 entries, is number 2 of 2 by held-out loss" in ablations.remarks[0]
     one = ablations.rows[1]
     assert (one.title, one.cells[0].mean, one.cells[2].word) == ("ChunkFT", 2, "contiguous")
     assert one.cells[5].mean == pytest.approx(2 / 1 + 0.5 + 1)
@@ -125,7 +126,7 @@ def test_of_many_entries_figures_and_tables_of_all_methods_show_the_best(tmp_pat
     assert f"Of more than {MOST} entries of a method" in drawn["loss_steps"].caption
     accuracy = table(results, "accuracy")
     assert [row.method for row in accuracy.rows] == ["full", "2-5-strided-0.002"]
-    assert "the best of 24 entries, is number 2 of 2 by held-out loss" in accuracy.remarks[0]
+    assert "(2-5-strided-0.002) is number 2 of 2 by held-out loss" in accuracy.remarks[0]
 
 
 def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -> None:
