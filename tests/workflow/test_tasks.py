@@ -11,8 +11,9 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from workflow.steps.files import write_jsonl
 from workflow.steps.lm_evaluation import STOCK
 from workflow.steps.lm_evaluation import gsm8k as gsm8k_task
+from workflow.steps.lm_evaluation import gsm8k_cot as gsm8k_cot_task
 from workflow.steps.lm_evaluation import mmlu as mmlu_group
-from workflow.tasks import alpaca, gsm8k, mmlu, mt_bench, tasks
+from workflow.tasks import alpaca, gsm8k, gsm8k_cot, mmlu, mt_bench, tasks
 
 PROBLEMS = [
     {"question": "Ann has 3 pens\nand  buys 2.  How many? ", "answer": "3 + 2 = <<3+2=5>>5\n#### 5"},
@@ -43,6 +44,19 @@ def test_gsm8k(tmp_path: Path) -> None:
         row = PROBLEMS[request.doc_id]
         answer = task.config.target_delimiter + task.doc_to_target(request.doc)
         assert gsm8k.example(row, template="oasst_pythia") == [(request.args[0], False), (answer, True)]
+
+
+def test_gsm8k_cot(tmp_path: Path) -> None:
+    """Trained as asked; the answer is worded as in the eight examples, which lm-eval's filters read."""
+    write_jsonl(tmp_path / "test.jsonl", PROBLEMS)
+    task = gsm8k_cot_task(tmp_path)
+    task.set_config("num_fewshot", 8)
+    assert "The answer is 6.\n\nQ: If there are 3 cars" in task.fewshot_context(PROBLEMS[0], 8)
+    for request in asked(task):
+        row = PROBLEMS[request.doc_id]
+        (prompt, _), (answer, _) = gsm8k_cot.example(row, template="")
+        assert prompt == request.args[0]
+        assert answer.endswith(f" The answer is {task.doc_to_target(request.doc)}.")
 
 
 def test_mmlu(tmp_path: Path) -> None:

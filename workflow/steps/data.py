@@ -36,6 +36,8 @@ def prepare(config: dict, out: Path) -> dict:
     for task, source in config["data"]["sources"].items():
         for split in _splits(source):
             rows, origin = _rows(task, split, source, config["data"]["seed"])
+            if arrange := getattr(tasks()[task], "rows", None):
+                rows = arrange(rows)
             _check_columns(rows, tasks()[task].COLUMNS, origin)
             path = out / task / f"{split}.jsonl"
             write_jsonl(path, rows)

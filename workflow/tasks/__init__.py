@@ -6,6 +6,10 @@ A task file defines
 `example`   `example(row, template) -> [(text, is_answer), ...]`: the row as training
             text, cut into pieces of prompt and answer, worded as the evaluation words
             it; the loss counts the answers only;
+`rows`      where it is there, `rows(source) -> rows`: brings rows of another release into
+            these columns, or leaves some out;
+`question`, `right`  of a task that MAmmoTH's evaluation asks: its question and right answer;
+`sentences` of a task that a classifier can learn: the one or two texts it reads.
 """
 
 import importlib
