@@ -99,6 +99,7 @@ def tiny_llama(run: Run, tied: bool = False) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=LAYERS,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32, tie_word_embeddings=tied,
+        attn_implementation="eager",  # the same bits twice on a GPU too
     )  # fmt: skip
     model = LlamaForCausalLM(config).to(run.device, getattr(torch, run.precision))
     torch.manual_seed(run.seed)
