@@ -59,6 +59,7 @@ class Tuning:
     fused: bool = False  # the update happens inside backward; no gradient is left
     trainable: list[Any] | None = None  # all that the run trains: what a checkpoint holds
     cycle: int = 1  # optimizer steps in which every parameter has had its turn
+    schedule: dict[str, Any] | None = None  # what is trained when, as the result schema has it
 
     def __post_init__(self) -> None:
         if self.trainable is None:  # right unless the method freezes parameters for a while

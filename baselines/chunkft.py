@@ -1,5 +1,7 @@
 """ChunkFT: every parameter trained, one chunk of them at a time; this project's own library, `chunkft/`."""
 
+import math
+from itertools import accumulate
 from typing import Any
 
 from baselines import Run, Tuning, decay_groups
@@ -30,13 +32,39 @@ def supports(run: Run) -> str | None:
 def build(model: Any, run: Run) -> Tuning:
     from chunkft import ChunkFT, checkpoint
 
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = dict(model.named_parameters())  # before the optimizer cuts some of them
+    trainable = [parameter for parameter in parameters.values() if parameter.requires_grad]
     if run.checkpointing:
         checkpoint(model)
     groups = decay_groups(model, run.weight_decay)
     optimizer = ChunkFT(model, lr=run.lr, groups=groups, seed=run.seed, **run.parameters)
+    when = schedule(parameters, optimizer, run.steps)
     cycle = len(optimizer.chunks) * optimizer.steps_per_chunk
-    return Tuning(model, optimizer, trainable=trainable, cycle=cycle)
+    return Tuning(model, optimizer, trainable=trainable, cycle=cycle, schedule=when)
+
+
+def schedule(parameters: dict[str, Any], optimizer: Any, steps: int) -> dict[str, Any]:
+    """Each chunk's bytes in the stream of `parameters`, the model's by name, and the chunk of each turn."""
+    from chunkft.partition import active_chunk
+
+    ends = accumulate(parameter.nbytes for parameter in parameters.values())
+    stop_of = dict(zip(parameters, ends, strict=True))
+    parts = []
+    for chunk in optimizer.chunks:
+        ranges: list[list[int]] = []
+        for cut in chunk:
+            parameter = parameters[cut.name]
+            row = parameter.nbytes // len(parameter)
+            first, last = cut.rows or (0, len(parameter))
+            start, stop = (stop_of[cut.name] - (len(parameter) - at) * row for at in (first, last))
+            if ranges and ranges[-1][1] == start:
+                ranges[-1][1] = stop
+            else:
+                ranges.append([start, stop])
+        parts.append(ranges)
+    turns = range(math.ceil(steps / optimizer.steps_per_chunk))
+    order = [active_chunk(turn, len(parts), optimizer.order, optimizer.seed) for turn in turns]
+    return {"steps": optimizer.steps_per_chunk, "order": order, "parts": parts}
 
 
 def export(model: Any) -> Any:

@@ -163,3 +163,20 @@ def test_what_a_figure_was_made_from_is_known(written: Path) -> None:
 def test_parts_of_a_bar_differ_in_grey() -> None:
     grey = [float(np.dot(to_rgb(part["color"]), (0.299, 0.587, 0.114))) for part in PARTS]
     assert all(later - earlier > 0.1 for earlier, later in zip(grey, grey[1:], strict=False))
+
+
+def test_the_schedule_is_drawn_of_the_methods_that_have_one(tmp_path: Path) -> None:
+    folder = synthetic.tree(tmp_path, synthetic.config(methods=("full", "chunkft")))
+    for path in folder.glob("runs/chunkft/seed-*/train.json"):
+        content = json.loads(path.read_text())
+        parts = [[[0, 2**20]], [[2**20, 3 * 2**20], [5 * 2**20, 6 * 2**20]], [[3 * 2**20, 5 * 2**20]]]
+        content["training"]["schedule"] = {"steps": 10, "order": [2, 1, 0, 0, 1, 2, 0, 1], "parts": parts}
+        path.write_text(json.dumps(content))
+    drawn = {drawing.name: drawing for drawing in figures.drawings(collect.read(folder))}
+    assert [name for name in drawn if name.startswith("schedule")] == ["schedule_chunkft"]
+    schedule = drawn["schedule_chunkft"]
+    assert "3 parts, 10 steps each, the first 6 of 8 turns" in schedule.caption
+    axes = schedule.figure.axes[0]
+    boxes = [path.get_extents().bounds for path in axes.collections[0].get_paths()]
+    assert boxes[:3] == [(0, 3, 10, 2), (10, 1, 10, 2), (10, 5, 10, 1)]  # left, top, width, height
+    assert axes.get_xlim() == (0, 60) and axes.get_ylim() == (6, 0)

@@ -1,4 +1,4 @@
-"""The tables and figures that are kept under `results/reference/` are those of the result files beside them."""
+"""The tables and figures kept under `results/reference/` are those of the result files beside them."""
 
 import json
 from pathlib import Path

@@ -81,6 +81,7 @@ def train(experiment: Path, config: dict, method: str, seed: int, out: Path) -> 
         "final_loss": sum(last) / len(last),
         "validation_loss": validation_loss,
         "curve": {key: values[every - 1 :: every] for key, values in curve.items()},
+        **({"schedule": tuning.schedule} if tuning.schedule else {}),
     }
 
 
