@@ -48,6 +48,10 @@ def quantise(model: Any) -> None:
             weight.data, quant_type="nf4", compress_statistics=True, module=stored, requires_grad=False
         ).to(weight.device)
         stored.bias = layer.bias
+        # the scales are no parameters; as buffers they count as weights where memory is measured
+        state = stored.weight.quant_state
+        stored.register_buffer("scales", state.absmax, persistent=False)
+        stored.register_buffer("scales_of_scales", state.state2.absmax, persistent=False)
         # some CPUs would have the weights laid out anew in the first evaluation, for other kernels
         stored.support_avx512bf16_for_cpu = False
         model.set_submodule(name, stored)

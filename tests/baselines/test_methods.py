@@ -157,7 +157,10 @@ def test_qlora_stores_half_a_byte_a_weight_and_exports_what_it_computes_with(pre
     tuned = method.build(tiny_llama(run), run).model
     stored = [p for p in tuned.parameters() if p.dtype == torch.uint8]
     linear = [m.weight for m in base.model.modules() if isinstance(m, torch.nn.Linear)]
-    assert sum(p.numel() for p in stored) == sum(weight.numel() for weight in linear) / 2
+    total = sum(weight.numel() for weight in linear)
+    assert sum(p.numel() for p in stored) == total / 2
+    scales = [b for name, b in tuned.named_buffers() if name.endswith(".scales")]
+    assert sum(b.numel() * b.element_size() for b in scales) == total / 64
     plain = method.export(tuned).state_dict()
     for name, weight in base.state_dict().items():
         error = (plain[name].float() - weight.float()).norm() / weight.float().norm()
