@@ -6,6 +6,7 @@ set's address is what is replaced.  Mathematical reasoning is MAmmoTH's, made in
 tasks of the same kind.
 """
 
+import json
 import logging
 import os
 import random
@@ -103,7 +104,7 @@ def evaluation(lm: HFLM, task: str, settings: dict, data: Path) -> tuple[dict, l
         "seconds": time.perf_counter() - started,
         "seeds": {"random": 0, "numpy": SEED, "torch": SEED, "fewshot": SEED},
         "truncated": _truncated(lm, loaded["tasks"].values(), settings.get("max_new_tokens", 0)),
-    }, [{"task": part, **sample} for part, samples in found["samples"].items() for sample in samples]
+    }, [{"task": part, **_plain(sample)} for part, samples in found["samples"].items() for sample in samples]
 
 
 def _truncated(lm: HFLM, tasks: Iterable[ConfigurableTask], max_new_tokens: int) -> int:
@@ -181,6 +182,11 @@ def _task(stock: dict, splits: dict[str, list[dict]]) -> ConfigurableTask:
     stock.pop("tag", None)
     rows = {split: Dataset.from_list(of) for split, of in splits.items()}
     return ConfigurableTask(config=stock | {"custom_dataset": lambda **_: rows})
+
+
+def _plain(sample: dict) -> dict:
+    """F1 and Matthews correlation leave numpy's integers in a sample, which JSON does not know."""
+    return json.loads(json.dumps(sample, default=numpy.generic.item))
 
 
 def _number(value: Any) -> float | None:
