@@ -16,6 +16,7 @@ MOST = 3  # entries of one method that are still shown one by one
 class Trial(NamedTuple):
     lr: float
     loss: float | None  # held-out, nats; None where the run failed
+    beside: str = ""  # what else was tried, such as "gap 50"
 
 
 def families(results: Results) -> dict[str, pd.DataFrame]:
@@ -73,14 +74,30 @@ def trials(results: Results) -> dict[str, list[Trial]]:
     found = {}
     for method in results.tuned:
         grid = results.config["methods"][method].get("grid") or []
-        found[method] = [Trial(point["lr"], point["loss"]) for point in grid]
+        found[method] = [Trial(point["lr"], point["loss"], _beside(point)) for point in grid]
     for frame in families(results).values():
         best = by_loss(frame).index[0]
         if RATE in frame and not found[best]:
             same = alike(frame, best)
             losses = same["loss"].astype(object).where(same["loss"].notna(), None)
             found[best] = [Trial(lr, loss) for lr, loss in zip(same[RATE], losses, strict=True)]
-    return {m: sorted(tried, key=lambda trial: trial.lr) for m, tried in found.items() if len(tried) > 1}
+    return {method: _rising(tried) for method, tried in found.items() if len(tried) > 1}
+
+
+def _beside(point: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in point.items() if key not in (RATE, "loss"))
+
+
+def _rising(tried: list[Trial]) -> list[Trial]:
+    order = list(dict.fromkeys(trial.beside for trial in tried))
+    return sorted(tried, key=lambda trial: (order.index(trial.beside), trial.lr))
+
+
+def best_line(tried: list[Trial]) -> list[Trial]:
+    """Those that differ from the trial with the least loss in the learning rate alone."""
+    done = [trial for trial in tried if trial.loss is not None]
+    best = min(done, key=lambda trial: trial.loss, default=tried[0])
+    return [trial for trial in tried if trial.beside == best.beside]
 
 
 def shown(results: Results) -> list[str]:

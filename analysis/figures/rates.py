@@ -6,11 +6,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, looks
-from analysis.variants import trials
+from analysis.variants import best_line, trials
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    searched = trials(results)
+    searched = {method: best_line(tried) for method, tried in trials(results).items()}
     if not searched:
         return
     drawing, axes = figure(2.7)
@@ -37,6 +37,8 @@ def draw(results: Results) -> Iterator[Drawing]:
         axis.set_minor_locator(NullLocator())
     legend(drawing, axes)
     caption = "The learning rates tried for each method. Filled: the least loss."
+    if any(trial.beside for tried in searched.values() for trial in tried):
+        caption += " Where another parameter was searched too, it has its best value."
     failed = [
         f"{results.title(m)} at {trial.lr:g}"
         for m, tried in searched.items()

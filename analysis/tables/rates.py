@@ -3,25 +3,30 @@
 from analysis.cells import listed
 from analysis.collect import Results
 from analysis.table import Cell, Column, Row, Table
-from analysis.variants import trials
+from analysis.variants import best_line, trials
 
 FAILED = Cell(word="failed", notes=("failed: the run at this rate diverged or ran out of memory",))
 
 
 def table(results: Results) -> Table | None:
     """None where no search is recorded."""
+    searched = trials(results)
+    several = any(trial.beside for tried in searched.values() for trial in tried)
     rows, last = [], []
-    for method, tried in trials(results).items():
+    for method, tried in searched.items():
         losses = [trial.loss for trial in tried if trial.loss is not None]
         best = min(losses, default=None)
         for trial in tried:
             loss = FAILED if trial.loss is None else Cell(trial.loss)
             chosen = Cell(word="yes" if trial.loss is not None and trial.loss == best else "no")
-            rows.append(Row(method, results.title(method), [Cell(trial.lr), loss, chosen]))
-        if best is not None and best in (tried[0].loss, tried[-1].loss):
+            beside = [Cell(word=trial.beside or None)] if several else []
+            rows.append(Row(method, results.title(method), [Cell(trial.lr), *beside, loss, chosen]))
+        line = best_line(tried)
+        if best is not None and best in (line[0].loss, line[-1].loss):
             last.append(results.title(method))
     columns = [
         Column("lr", "learning rate", "number"),
+        *([Column("beside", "with", None)] if several else []),
         Column("loss", "held-out loss", "loss"),
         Column("best", "best", None),
     ]
@@ -30,8 +35,7 @@ def table(results: Results) -> Table | None:
         if last
         else "Each best rate lies between others that were tried."
     )
-    numbers = {len(tried) for tried in trials(results).values()}
-    caption = (
-        f"{' or '.join(map(str, sorted(numbers)))} rates for each method; the loss is that of held-out rows."
-    )
+    numbers = {len(tried) for tried in searched.values()}
+    runs = f"{' or '.join(map(str, sorted(numbers)))} {'runs' if several else 'rates'}"
+    caption = f"{runs} for each method; the loss is that of held-out rows."
     return Table("rates", "Learning rates", caption, columns, rows, [remark])

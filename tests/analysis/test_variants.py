@@ -10,7 +10,7 @@ import synthetic
 from analysis import collect, figures, tables
 from analysis.figures import heatmaps
 from analysis.table import Table, to_latex
-from analysis.variants import MOST, best_rates, families, shown, trials
+from analysis.variants import MOST, best_line, best_rates, families, shown, trials
 
 
 def study(tmp_path: Path, loss=None) -> Path:
@@ -134,7 +134,11 @@ def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -
     points = [{"lr": 0.01, "loss": None}, {"lr": 0.001, "loss": 0.5}, {"lr": 0.0001, "loss": 0.75}]
     settings["methods"]["lora"]["grid"] = points
     results = read(synthetic.tree(tmp_path / "grid", settings))
-    assert [tuple(trial) for trial in trials(results)["lora"]] == [(0.0001, 0.75), (0.001, 0.5), (0.01, None)]
+    assert [tuple(trial) for trial in trials(results)["lora"]] == [
+        (0.0001, 0.75, ""),
+        (0.001, 0.5, ""),
+        (0.01, None, ""),
+    ]
     rates = table(results, "rates")
     assert [row.cells[1].mean or row.cells[1].word for row in rates.rows] == [0.75, 0.5, "failed"]
     assert [row.cells[2].word for row in rates.rows] == ["no", "yes", "no"]
@@ -145,6 +149,22 @@ def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -
     assert {method: [trial.lr for trial in tried] for method, tried in found.items()} == {
         "2-5-strided-0.002": [0.001, 0.002]
     }
+
+
+def test_a_search_of_a_second_parameter_is_told_and_drawn_at_its_best(tmp_path: Path) -> None:
+    settings = synthetic.config(methods=("full", "galore"))
+    settings["methods"]["full"]["grid"] = [{"lr": 0.001, "loss": 0.5}, {"lr": 0.002, "loss": 0.6}]
+    losses = {(200, 0.01): 0.9, (200, 0.02): 0.8, (50, 0.01): 0.7, (50, 0.02): 0.75}
+    grid = [{"gap": gap, "lr": lr, "loss": loss} for (gap, lr), loss in losses.items()]
+    settings["methods"]["galore"]["grid"] = grid
+    results = read(synthetic.tree(tmp_path, settings))
+    rates = table(results, "rates")
+    assert [column.key for column in rates.columns] == ["lr", "beside", "loss", "best"]
+    assert [row.cells[1].word for row in rates.rows] == [None, None, *["gap 200"] * 2, *["gap 50"] * 2]
+    assert [row.cells[3].word for row in rates.rows] == ["yes", "no", "no", "no", "yes", "no"]
+    assert [trial.loss for trial in best_line(trials(results)["galore"])] == [0.7, 0.75]
+    drawing = next(d for d in figures.drawings(results) if d.name == "rates")
+    assert "another parameter was searched too" in drawing.caption
 
 
 def test_a_best_rate_at_the_end_of_its_grid_is_said(tmp_path: Path) -> None:
