@@ -36,7 +36,6 @@ TRAINED = [name for name, settings in EXPERIMENT["methods"].items() if trains(me
 SEEDS = {name: EXPERIMENT["seeds"] if name in TRAINED else [0] for name in EXPERIMENT["methods"]}
 RUNS = [f"{OUT}/runs/{name}/seed-{seed}" for name, seeds in SEEDS.items() for seed in seeds]
 MEASURED = EXPERIMENT["methods"] if EXPERIMENT["measure"] else []
-GPUS = 1 if EXPERIMENT["device"] == "cuda" else 0
 
 
 # Not a rule: a job that other jobs read from, even as ancient(), hides what has changed for them.
@@ -48,9 +47,9 @@ onstart:
     write_json(Path(CONFIG), EXPERIMENT)
 
 
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/report.smk"
+for part in ("prepare", "train", "report", "cost"):
+
+    include: f"workflow/rules/{part}.smk"
 
 
 rule all:

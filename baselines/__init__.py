@@ -59,6 +59,8 @@ class Tuning:
     fused: bool = False  # the update happens inside backward; no gradient is left
     trainable: list[Any] | None = None  # all that the run trains: what a checkpoint holds
     cycle: int = 1  # optimizer steps in which every parameter has had its turn
+    turns: int = 1  # of equal length in a cycle, each training parameters of its own
+    jump: Callable[[int], None] | None = None  # end the turn with the coming step, and go on with turn n
     schedule: dict[str, Any] | None = None  # what is trained when, as the result schema has it
 
     def __post_init__(self) -> None:

@@ -50,6 +50,10 @@ class BlockAdamW(MasterAdamW):
         self.steps += 1
         self.switch()
 
+    def jump(self, step: int) -> None:
+        """Go on after the coming step as if `step` had been taken in all."""
+        self.steps = step - 1
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "steps": self.steps}
 

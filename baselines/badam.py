@@ -49,7 +49,13 @@ def build(model: Any, run: Run) -> Tuning:
         )
     prefixes = [prefix for block in optimizer.block_prefix_list for prefix in block]
     trained = [p for name, p in model.named_parameters() if any(prefix in name for prefix in prefixes)]
-    return Tuning(model, optimizer, trainable=trained, cycle=own["period"] * optimizer.block_num)
+
+    def jump(block: int) -> None:
+        optimizer.current_block_idx = block  # the package's name for the one that comes next
+        optimizer.global_step = own["period"] - 2  # it switches one step early, see NOTES
+
+    cycle = own["period"] * optimizer.block_num
+    return Tuning(model, optimizer, trainable=trained, cycle=cycle, turns=optimizer.block_num, jump=jump)
 
 
 def export(model: Any) -> Any:

@@ -14,6 +14,7 @@ PARAMETERS: dict[str, Any] = {
     "partition": "strided",
     "order": "cyclic",
     "state": "fp32",
+    "resident": True,
 }
 REQUIRES: tuple[str, ...] = ()
 NOTES = (
@@ -39,8 +40,13 @@ def build(model: Any, run: Run) -> Tuning:
     groups = decay_groups(model, run.weight_decay)
     optimizer = ChunkFT(model, lr=run.lr, groups=groups, seed=run.seed, **run.parameters)
     when = schedule(parameters, optimizer, run.steps)
-    cycle = len(optimizer.chunks) * optimizer.steps_per_chunk
-    return Tuning(model, optimizer, trainable=trainable, cycle=cycle, schedule=when)
+    turns, length = len(optimizer.chunks), optimizer.steps_per_chunk
+
+    def jump(turn: int) -> None:
+        optimizer.steps = (turns + turn) * length - 1
+
+    cycle = turns * length
+    return Tuning(model, optimizer, trainable=trainable, cycle=cycle, turns=turns, jump=jump, schedule=when)
 
 
 def schedule(parameters: dict[str, Any], optimizer: Any, steps: int) -> dict[str, Any]:

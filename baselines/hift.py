@@ -62,8 +62,9 @@ def build(model: Any, run: Run) -> Tuning:
 
     if run.checkpointing:
         checkpoint_activations(model)
-    tuning = Tuning(model, HiFT(model, run.lr, run.weight_decay), cycle=len(groups))
-    tuning.optimizer.switch()
+    optimizer = HiFT(model, run.lr, run.weight_decay)
+    tuning = Tuning(model, optimizer, cycle=len(groups), turns=len(groups), jump=optimizer.jump)
+    optimizer.switch()  # not before: Tuning takes all that requires gradients for what the run trains
     return tuning
 
 

@@ -45,9 +45,14 @@ def build(model: Any, run: Run) -> Tuning:
 
     if run.checkpointing:
         checkpoint_activations(model)
-    cycle = own["period"] * math.ceil(len(layers) / own["layers"])
-    tuning = Tuning(model, LISA(model, run.lr, run.weight_decay), cycle=cycle)
-    tuning.optimizer.switch()
+    optimizer = LISA(model, run.lr, run.weight_decay)
+    turns = math.ceil(len(layers) / own["layers"])
+
+    def jump(turn: int) -> None:
+        optimizer.jump(turn * own["period"])
+
+    tuning = Tuning(model, optimizer, cycle=own["period"] * turns, turns=turns, jump=jump)
+    optimizer.switch()  # not before: Tuning takes all that requires gradients for what the run trains
     return tuning
 
 

@@ -16,7 +16,9 @@ CONFIGS = Path(__file__).parents[2] / "workflow" / "config"
 MINI = CONFIGS / "mini.yaml"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted({*CONFIGS.glob("*.yaml")} - {CONFIGS / "cost.yaml"}), ids=lambda path: path.stem
+)
 def test_every_shipped_config_is_valid(path: Path) -> None:
     if path.stem == "defaults":
         assert set(yaml.safe_load(path.read_text())) >= set(yaml.safe_load(MINI.read_text()))

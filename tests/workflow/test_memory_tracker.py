@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from baselines import Tuning
-from workflow.steps.measure import _memory
 from workflow.steps.memory import MemoryTracker, state_tensors
+from workflow.steps.profile import profile
 
 KIB = 1024
 
@@ -65,7 +65,8 @@ def test_a_training_step_has_its_weights_gradients_and_moments(
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     tuning = Tuning(model, optimizer(model.parameters(), lr=0.1, foreach=False))
     ids = torch.randint(5, 200, (8, 128))
-    memory = _memory(tuning, {"input_ids": ids, "labels": ids}, 0.1, 3, "cpu")
+    loss = lambda model: model(input_ids=ids, labels=ids).loss  # noqa: E731
+    memory = profile(tuning, loss, 0.1, "cpu", warmup=0, steps=1, sampled=1)["memory"]
     parts = {key: memory[key] for key in ("weights", "gradients", "optimizer", "activations")}
     assert sum(parts.values()) == memory["peak"]
     assert size <= parts["weights"] < 1.1 * size  # buffers, such as rotary frequencies

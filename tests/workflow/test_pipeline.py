@@ -18,7 +18,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("chunkft", "baselines", "workflow", "analysis", "profiles", "Snakefile")
-SHIPPED = [path for path in sorted((ROOT / "workflow/config").glob("*.yaml")) if path.stem != "defaults"]
+SHIPPED = [
+    path
+    for path in sorted((ROOT / "workflow/config").glob("*.yaml"))
+    if path.stem not in ("defaults", "cost")
+]
 FILES = ("requirements.txt", "environment.yml", "CITATION.cff")
 
 TINY = """

@@ -1,3 +1,6 @@
+GPUS = 1 if EXPERIMENT["device"] == "cuda" else 0
+
+
 rule train:
     input:
         manifest=rules.data.output,

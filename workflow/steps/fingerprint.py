@@ -10,6 +10,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chunkft", "baselines", "workflow")
@@ -56,9 +57,13 @@ def fingerprint(config: dict, stage: str, method: str | None = None, seed: int |
         ]
     if method is not None:
         modules.append(f"baselines.{config['methods'][method]['method']}")
+    return code_fingerprint(modules, [relevant_config(config, stage, method), method, seed])
+
+
+def code_fingerprint(modules: list[str], parts: list[Any]) -> str:
+    """Sixteen hex digits of `parts` and of the code of these modules and all they import here."""
     code = {name: _code_hash(name) for name in sorted(closure(frozenset(modules)))}
-    everything = [relevant_config(config, stage, method), method, seed, code]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([*parts, code], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @cache

@@ -1,10 +1,6 @@
-"""What one training step costs: time first, then memory, each in a fresh build of the run."""
+"""What one training step of a run costs, in memory and time, apart from training."""
 
 import argparse
-import resource
-import statistics
-import sys
-import time
 from pathlib import Path
 
 import baselines
@@ -15,124 +11,47 @@ from workflow.steps.result import read_config, refusal, result, run_of
 from workflow.steps.train import load_model, status_of
 
 SEED = 0
+SAMPLED_TURNS = 4
 
 
 def measure(experiment: Path, config: dict, method: str) -> dict:
     """The `memory`, `time` and `batch` sections of a measurement."""
     import torch
 
+    from workflow.steps.profile import profile, step_seconds
+
     torch.set_num_threads(config["threads"])
-    plan, train = config["measure"], config["train"]
+    plan, train, settings = config["measure"], config["train"], config["methods"][method]
     batch_size = plan["batch_size"] or train["micro_batch_size"] or train["batch_size"]
     length = plan["length"] or train["max_length"]
-    file = baselines.methods()[config["methods"][method]["method"]]
-    folder = model_folder(experiment / "base" / "base.json")
     steps = plan["warmup"] + plan["steps"]
+    torch.manual_seed(SEED)
+    model = load_model(model_folder(experiment / "base" / "base.json"), config)
+    tuning = baselines.methods()[settings["method"]].build(model, run_of(config, method, SEED, steps))
+    del model
+    tuning.model.train()
+    draw = torch.Generator().manual_seed(SEED)
+    ids = torch.randint(tuning.model.config.vocab_size, (batch_size, length), generator=draw)
+    ids = ids.to(config["device"])
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
 
-    def built() -> tuple[baselines.Tuning, dict]:
-        torch.manual_seed(SEED)
-        tuning = file.build(load_model(folder, config), run_of(config, method, SEED, steps))
-        tuning.model.train()
-        draw = torch.Generator().manual_seed(SEED)
-        ids = torch.randint(tuning.model.config.vocab_size, (batch_size, length), generator=draw).to(
-            config["device"]
-        )
-        return tuning, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
-
-    lr = config["methods"][method]["lr"]
-    times = _times(*built(), lr, plan["warmup"], plan["steps"], config["device"])
-    memory = _memory(*built(), lr, steps, config["device"])
-    batch = {
+    sections = profile(
+        tuning,
+        lambda model: model(**batch, use_cache=False).loss,
+        settings["lr"],
+        config["device"],
+        warmup=plan["warmup"],
+        steps=plan["steps"],
+        sampled=SAMPLED_TURNS,
+    )
+    sections["time"]["tokens_per_second"] = batch_size * length / step_seconds(sections["time"])
+    sections["batch"] = {
         "batch_size": batch_size,
         "length": length,
         "precision": config["model"]["precision"],
         "checkpointing": train["checkpointing"],
     }
-    times["tokens_per_second"] = batch_size * length / times["step"]
-    return {"memory": memory, "time": times, "batch": batch}
-
-
-def _times(tuning: baselines.Tuning, batch: dict, lr: float, warmup: int, steps: int, device: str) -> dict:
-    """Medians in seconds; every parameter has its turn at least once."""
-    import torch
-
-    synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-    spans = []
-    for _ in range(warmup + max(steps, tuning.cycle)):
-        stamps = []
-
-        def stamp(stamps: list[float] = stamps) -> None:
-            synchronize()
-            stamps.append(time.perf_counter())
-
-        stamp()
-        _step(tuning, batch, lr, stamp)
-        spans.append([after - before for before, after in zip(stamps, stamps[1:], strict=False)])
-    forward, backward, update = zip(*spans[warmup:], strict=True)
-    whole = [sum(span) for span in spans[warmup:]]
-    return {
-        "steps": len(whole),
-        "step": statistics.median(whole),
-        "step_min": min(whole),
-        "step_max": max(whole),
-        "forward": statistics.median(forward),
-        "backward": statistics.median(backward),
-        "update": None if tuning.fused else statistics.median(update),
-    }
-
-
-def _memory(tuning: baselines.Tuning, batch: dict, lr: float, steps: int, device: str) -> dict:
-    """Bytes at the peak over a whole cycle, by part, and the process's peak resident set."""
-    import torch
-
-    from workflow.steps.memory import MemoryTracker, state_tensors
-
-    tracker = MemoryTracker(device)
-    tracker.label([*tuning.model.parameters(), *tuning.model.buffers()], "weights")
-    tracker.label(state_tensors(tuning.optimizer), "optimizer")
-    after_load = tracker.current
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        after_load = torch.cuda.memory_allocated()
-
-    def label() -> None:
-        groups = [p for group in tuning.optimizer.param_groups for p in group["params"]]
-        tracker.label(
-            [p.grad for p in (*tuning.model.parameters(), *groups) if p.grad is not None], "gradients"
-        )
-        tracker.label(state_tensors(tuning.optimizer), "optimizer")
-
-    with tracker:
-        for _ in range(max(steps, tuning.cycle)):
-            _step(tuning, batch, lr, label)
-    parts, peak, reserved = tracker.breakdown(), tracker.peak, None
-    if device == "cuda":
-        peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-        parts["activations"] += peak - sum(parts.values())
-    unit = 1 if sys.platform == "darwin" else 1024
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {
-        "device": device,
-        **parts,
-        "peak": peak,
-        "reserved": reserved,
-        "after_load": after_load,
-        "process": process,
-    }
-
-
-def _step(tuning: baselines.Tuning, batch: dict, lr: float, mark) -> None:
-    """One optimizer step; calls `mark` after forward, after backward and after the update."""
-    for group in tuning.optimizer.param_groups:
-        group["lr"] = lr
-    loss = tuning.model(**batch, use_cache=False).loss
-    mark()
-    tuning.backward(loss)
-    mark()
-    tuning.optimizer.step()
-    mark()
-    tuning.optimizer.zero_grad()
+    return sections
 
 
 def outcome(experiment: Path, config: dict, method: str) -> dict:

@@ -22,7 +22,7 @@ class MemoryTracker(TorchDispatchMode):
 
     `label(tensors, part)` says what storages are for, before or after the peak;
     what is never labelled counts as activations (with logits and transients).
-    A storage keeps its first label.
+    A storage keeps its first label.  `levels` are the live bytes after each operation.
     """
 
     def __init__(self, device: str) -> None:
@@ -33,12 +33,14 @@ class MemoryTracker(TorchDispatchMode):
         self.numbers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.current = self.peak = self.made = 0
         self.at_peak: dict[int, int] = {}
+        self.levels: list[int] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         results = func(*args, **(kwargs or {}))
         for result in tree_leaves(results):
             if isinstance(result, torch.Tensor) and result.device.type == self.device:
                 self._count(result)
+        self.levels.append(self.current)
         return results
 
     def label(self, tensors: Iterable[torch.Tensor], part: str) -> None:
@@ -47,10 +49,10 @@ class MemoryTracker(TorchDispatchMode):
                 continue
             self.parts.setdefault(self._count(tensor), part)
 
-    def breakdown(self) -> dict[str, int]:
-        """Bytes of each part at the peak; they add up to it."""
+    def breakdown(self, at_peak: bool = True) -> dict[str, int]:
+        """Bytes of each part at the peak, or now; they add up to it."""
         parts = dict.fromkeys(PARTS, 0)
-        for number, size in self.at_peak.items():
+        for number, size in (self.at_peak if at_peak else self.live).items():
             parts[self.parts.get(number, "activations")] += size
         return parts
 

@@ -1,0 +1,29 @@
+"""Shapes of well-known models, as the keys of transformers' configs: all that memory and time depend on."""
+
+from typing import Any
+
+_LLAMA = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+
+
+def _llama(*sizes: int, vocab_size: int, model_type: str = "llama", **others: Any) -> dict[str, Any]:
+    return {
+        "model_type": model_type,
+        **dict(zip(_LLAMA, sizes, strict=True)),
+        "vocab_size": vocab_size,
+        **others,
+    }
+
+
+# From each model's config.json.
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama2-7b": _llama(4096, 11008, 32, 32, 32, vocab_size=32000, max_position_embeddings=4096),
+    "llama2-13b": _llama(5120, 13824, 40, 40, 40, vocab_size=32000, max_position_embeddings=4096),
+    "llama3-8b": _llama(4096, 14336, 32, 32, 8, vocab_size=128256, max_position_embeddings=8192),
+    "llama3-70b": _llama(8192, 28672, 80, 64, 8, vocab_size=128256, max_position_embeddings=8192),
+}
