@@ -18,6 +18,7 @@ GROUPS = {
 }
 TITLES = {
     "gsm8k": "GSM8K",
+    "gsm8k_cot": "GSM8K, chain of thought",
     "mmlu": "MMLU",
     "mt_bench": "MT-Bench",
     "aqua": "AQuA",

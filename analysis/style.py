@@ -6,6 +6,7 @@ colour-blind readers; marker and line style tell the methods apart in grey.
 
 import io
 import itertools
+import math
 import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,11 +144,12 @@ def stacked_bars(axes: Axes, titles: list[str], parts: dict[str, list[float]], l
 
 
 def legend(drawing: Figure, axes: Axes) -> None:
-    """Below the axes, so that it covers no data however many methods there are."""
+    """Below the axes, where it covers no data; the figure grows with it, and the axes keep their size."""
     handles, labels = axes.get_legend_handles_labels()
     longest = max(map(len, labels))
     columns = max(1, min(3, 76 // (longest + 8), len(labels)))
     labels = [textwrap.fill(label, 44) for label in labels]
+    drawing.set_figheight(drawing.get_figheight() + 0.15 * max(0, math.ceil(len(labels) / columns) - 2))
     drawing.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
 
 

@@ -1,6 +1,5 @@
 """Accuracy against peak memory, one figure per task, with the methods no other method dominates."""
 
-import textwrap
 from collections.abc import Iterator
 
 from analysis.cells import listed
@@ -58,7 +57,7 @@ def _drawing(results: Results, name: str, what: str, scored: Scored) -> Drawing:
             look, title = look_of[method], results.title(method)
             axes.axhline(score / share, color=look.colour, linestyle=look.line, linewidth=1, label=title)
     axes.margins(0.12)
-    axes.set(xlabel=f"peak memory, {unit}", ylabel=textwrap.fill(f"{what}, {score_unit}", 42))
+    axes.set(xlabel=f"peak memory, {unit}", ylabel=f"{scored.column.title}, {score_unit}")
     legend(drawing, axes)
     return Drawing(name, against, _caption(results, points, front), drawing)
 
