@@ -30,6 +30,14 @@ TASKS = {
 }
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """An experiment's folder; what is kept between starts lies beside it."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    return folder
+
+
 def experiment(folder: Path, questions: list[dict], tasks: dict) -> dict:
     """An experiment with made-up data for every task; its resolved config."""
     problems = [{"question": f"{n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(8)]
@@ -125,6 +133,52 @@ def test_one_tasks_failure_leaves_the_others(tiny_model, questions, tmp_path: Pa
     assert results["gsm8k"]["status"] == "crashed" and "train.jsonl is missing" in results["gsm8k"]["reason"]
     assert (results["mmlu"]["status"], results["mmlu"]["reason"]) == ("out of memory", "no room")
     assert results["mt_bench"]["status"] == "ok"
+
+
+def test_a_killed_evaluation_asks_only_for_what_is_missing(
+    tiny_model, questions, tmp_path: Path, monkeypatch
+) -> None:
+    """Snakemake deletes the outputs of a killed job; what was finished comes back all the same."""
+    config = experiment(tmp_path, questions, TASKS)
+    out = trained(tmp_path, model_path=str(tiny_model))
+    real, asked = lm_evaluation.evaluation, []
+
+    def evaluation(lm: object, task: str, *rest: object) -> tuple:
+        if task == "mmlu" and "mmlu" not in asked:
+            asked.append(task)
+            raise KeyboardInterrupt
+        asked.append(task)
+        return real(lm, task, *rest)
+
+    monkeypatch.setattr(lm_evaluation, "evaluation", evaluation)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(tmp_path, config, "none", 0, out)
+    first = read_json(out / "gsm8k.json")["evaluation"]
+    for path in out.iterdir():
+        path.unlink()
+    evaluate.evaluate(tmp_path, config, "none", 0, out)
+    assert asked == ["gsm8k", "mmlu", "mmlu"]
+    assert read_json(out / "gsm8k.json")["evaluation"] == first  # its seconds too
+    assert len(list(read_jsonl(out / "gsm8k.samples.jsonl"))) == 2 * 6
+    assert not list((tmp_path.parent / ".state").iterdir())
+
+
+def test_another_training_is_evaluated_anew(tiny_model, questions, tmp_path: Path, monkeypatch) -> None:
+    config = experiment(tmp_path, questions, {"gsm8k": TASKS["gsm8k"], "mmlu": TASKS["mmlu"]})
+    real, asked = lm_evaluation.evaluation, []
+
+    def evaluation(lm: object, task: str, *rest: object) -> tuple:
+        asked.append(task)
+        if task == "mmlu":
+            raise InputError("not today")
+        return real(lm, task, *rest)
+
+    monkeypatch.setattr(lm_evaluation, "evaluation", evaluation)
+    for run, expected in (("one", ["gsm8k", "mmlu"]), ("one", ["mmlu"]), ("two", ["gsm8k", "mmlu"])):
+        asked.clear()
+        out = trained(tmp_path, model_path=str(tiny_model), run_id=run)
+        evaluate.evaluate(tmp_path, config, "none", 0, out)
+        assert asked == expected
 
 
 def test_without_a_judge_mt_bench_says_so(tiny_model, questions, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from workflow.steps import base, check, data, evaluate, train
+from workflow.steps import base, check, data, evaluate, lm_evaluation, train
 from workflow.steps.configuration import load
 from workflow.steps.files import read_json, read_jsonl, write_json
 
@@ -66,7 +66,10 @@ def test_mathematical_reasoning(data_root: Path, tmp_path: Path) -> None:
     overrides = {
         **SMALL,
         "model": {"path": str(data_root / "models" / "stories260K"), "precision": "float32"},
-        "data": {"sources": {name: {"subset": None, **source} for name, source in sets.items()}},
+        "data": {
+            "validation": 4,
+            "sources": {name: {"subset": None, **source} for name, source in sets.items()},
+        },
         "train": {**BRIEF, "data": {"math_instruct": 4, "gsm8k": 4, "math": 4}},
         "tasks": tasks,
     }
@@ -85,7 +88,8 @@ def test_mathematical_reasoning(data_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", UNDERSTANDING, ids=lambda path: path.stem)
-def test_language_understanding(path: Path, data_root: Path, tmp_path: Path) -> None:
+def test_language_understanding(path: Path, data_root: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(lm_evaluation, "RESAMPLES", 10)
     task = path.stem.rpartition("-")[2]
     found = [folder for folder in (data_root / "data").glob(f"*/{task}") if folder.is_dir()]
     if not found:

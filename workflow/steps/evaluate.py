@@ -2,18 +2,29 @@
 
 Writes `<task>.json` and `<task>.samples.jsonl`, and for MT-Bench FastChat's files
 beneath `mt_bench/`.  A run that has no model passes its status on.  One task's
-failure is its own result; the others are evaluated all the same.
+failure is its own result; the others are evaluated all the same.  What is finished
+is kept outside the declared outputs until every task is: an evaluation that was
+killed, or failed in one task, asks only for the rest when it is started again.
 """
 
 import argparse
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from workflow.steps import device
-from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json, write_jsonl
-from workflow.steps.result import read_config, result
+from workflow.steps.files import (
+    InputError,
+    atomic_write,
+    exit_on_input_error,
+    read_json,
+    write_json,
+    write_jsonl,
+)
+from workflow.steps.result import read_config, result, run_id
 from workflow.steps.train import status_of
 
 
@@ -52,9 +63,13 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
 
     model, tokenizer = load(Path(trained.get("model_path", out.parent / "model")), config["device"])
     lm = lm_evaluation.wrap(model, tokenizer)
+    states = experiment.parent / ".state" / run_id("evaluate", experiment, config, method, seed)
     for task, settings in tasks.items():
+        state = states / f"{trained['run_id']}-{task}.json"
         try:
-            if task == "mt_bench":
+            if state.exists():
+                found = read_json(state)
+            elif task == "mt_bench":
                 origin = f"{method}-seed-{seed}", trained["run_id"], out / "mt_bench"
                 found = mt_bench.evaluation(model, tokenizer, settings, questions, *origin)
             else:
@@ -64,9 +79,12 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
         except Exception as error:
             write(task, [], *status_of(error))
         else:
+            atomic_write(state, json.dumps(found))
             evaluation, samples = found
             unjudged = task == "mt_bench" and settings["judge"] is None
             write(task, samples, reason="no judge configured" if unjudged else None, evaluation=evaluation)
+    if all(read_json(out / f"{task}.json")["status"] == "ok" for task in tasks):
+        shutil.rmtree(states)
 
 
 def load(folder: Path, device: str) -> tuple[Any, Any]:
