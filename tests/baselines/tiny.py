@@ -35,7 +35,7 @@ class Case:
 CASES = {
     "none": [Case("none")],
     "full": [Case("full"), Case("full", precision="bfloat16"), Case("full", {"pure": True}, "bfloat16")],
-    "lora": [Case("lora", lr=1e-2), Case("lora", {"rank": 4, "alpha": 16}, "bfloat16", lr=1e-2)],
+    "lora": [Case("lora", lr=1e-2), Case("lora", {"rank": 100, "alpha": 400}, "bfloat16")],
     "galore": [
         Case("galore", {"rank": 8, "gap": 4}, lr=1e-2),
         Case("galore", {"rank": 8, "gap": 4}, "bfloat16", lr=1e-2),
