@@ -17,8 +17,8 @@ from workflow.steps.files import InputError, exit_on_input_error, write_json
 from workflow.steps.result import read_config, refusal, result, run_id, run_of
 
 
-def fit(experiment: Path, config: dict, method: str, seed: int, lr: float, states: Path | None, label: str):
-    """Trains `method` at peak rate `lr`: (tuning, tokenizer, curve, validation loss, rows cut short)."""
+def fit(experiment: Path, config: dict, method: str, seed: int, states: Path | None):
+    """Trains `method`: (tuning, tokenizer, curve, validation loss, rows cut short)."""
     import torch
     from transformers import AutoTokenizer
 
@@ -42,11 +42,11 @@ def fit(experiment: Path, config: dict, method: str, seed: int, lr: float, state
     curve = loop.fit(
         tuning,
         lambda step: rows.batch(order(step, plan["batch_size"]), micro),
-        loop.Schedule(lr, steps, plan["schedule"], plan["warmup"]),
+        loop.Schedule(config["methods"][method]["lr"], steps, plan["schedule"], plan["warmup"]),
         max_grad_norm=plan["max_grad_norm"],
         states=states,
         save_every=plan["save_every"],
-        label=label,
+        label=f"{method} seed {seed}",
     )
     return tuning, tokenizer, curve, mean_loss(tuning.model, held_out, micro), rows.cut
 
@@ -55,14 +55,12 @@ def train(experiment: Path, config: dict, method: str, seed: int, out: Path) -> 
     """The `training` section of the result; the plain model is in `out/model`."""
     from workflow.steps import checkpoint
 
-    settings = config["methods"][method]
+    file = baselines.methods()[config["methods"][method]["method"]]
     states = experiment.parent / ".state" / run_id("train", experiment, config, method, seed)
-    label = f"{method} seed {seed}"
-    tuning, tokenizer, curve, validation_loss, cut = fit(
-        experiment, config, method, seed, settings["lr"], states, label
-    )
+    resumed_from = states if file.RESUMES is True else None  # what would not be exact starts over
+    tuning, tokenizer, curve, validation_loss, cut = fit(experiment, config, method, seed, resumed_from)
     trainable = sum(parameter.numel() for parameter in tuning.trainable)
-    model = baselines.methods()[settings["method"]].export(tuning.model)
+    model = file.export(tuning.model)
     shutil.rmtree(out / "model", ignore_errors=True)
     model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
