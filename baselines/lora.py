@@ -40,7 +40,7 @@ def adapt(model: Any, run: Run, **variant: Any) -> Tuning:
         lora_alpha=own["alpha"],
         lora_dropout=own["dropout"],
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if model.can_generate() else "SEQ_CLS",  # which trains a new head in full
         **variant,
     )
     model = get_peft_model(model, config)

@@ -59,7 +59,7 @@ def experiment(folder: Path, questions: list[dict], tasks: dict) -> dict:
         "threads": 1,
         "model": {"path": None},
         "data": {"sources": {task: {} for task in tasks}},
-        "train": {"data": {}, "template": "oasst_pythia"},
+        "train": {"data": {}, "template": "oasst_pythia", "head": "language"},
         "tasks": tasks,
         "methods": {"none": {"method": "none"}},
     }

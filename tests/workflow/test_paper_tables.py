@@ -17,6 +17,8 @@ from workflow.steps.files import read_json, read_jsonl, write_json
 WORKFLOW = Path(train.__file__).parents[1]
 MATHEMATICS = WORKFLOW / "config" / "math-llama3-8b.yaml"
 UNDERSTANDING = sorted((WORKFLOW / "config" / "superglue").glob("*-*-*.yaml"))
+LLAMA = [path for path in UNDERSTANDING if path.stem.startswith("llama")]
+ROBERTA = [path for path in UNDERSTANDING if path.stem.startswith("roberta")]
 SMALL: dict[str, Any] = {"device": "cpu", "threads": 1, "seeds": [0]}
 BRIEF = {"epochs": None, "steps": 2, "batch_size": 4, "micro_batch_size": 2, "max_length": 1024}
 
@@ -87,24 +89,43 @@ def test_mathematical_reasoning(data_root: Path, tmp_path: Path) -> None:
         assert evaluation["task"] == task
 
 
-@pytest.mark.parametrize("path", UNDERSTANDING, ids=lambda path: path.stem)
-def test_language_understanding(path: Path, data_root: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(lm_evaluation, "RESAMPLES", 10)
+def local(path: Path, data_root: Path, model: Path) -> dict:
+    """The config in `path` with local rows and a small model, cut short; skips where there are no rows."""
     task = path.stem.rpartition("-")[2]
     found = [folder for folder in (data_root / "data").glob(f"*/{task}") if folder.is_dir()]
     if not found:
         pytest.skip(f"{data_root} has no {task}")
-    has_training = (found[0] / "train.parquet").exists()
-    splits = {"train": "train" if has_training else "validation", "test": "validation"}
+    train_split = "train" if (found[0] / "train.parquet").exists() else "validation"
+    splits = {"train": train_split, "test": "validation"}
     overrides = {
         **SMALL,
-        "model": {"path": str(data_root / "models" / "stories260K"), "precision": "float32"},
+        "model": {"path": str(model), "precision": "float32"},
         "data": {
             "validation": 4,
             "sources": {task: {"path": str(found[0]), "subset": None, "splits": splits}},
         },
         "train": {**BRIEF, "data": {task: 8}},
-        "tasks": {task: {"limit": 4}},
+        "tasks": {task: {"limit": 4, "batch_size": 3}},
     }
-    results = walk(load([path], overrides), tmp_path, "chunkft")
+    return load([path], overrides)
+
+
+@pytest.mark.parametrize("path", LLAMA, ids=lambda path: path.stem)
+def test_language_understanding_in_words(path: Path, data_root: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(lm_evaluation, "RESAMPLES", 10)
+    results = walk(local(path, data_root, data_root / "models" / "stories260K"), tmp_path, "chunkft")
     assert {evaluation["n"] for evaluation in results.values()} == {4}
+
+
+@pytest.mark.parametrize("path", ROBERTA, ids=lambda path: path.stem)
+def test_language_understanding_by_a_classifier(
+    path: Path, data_root: Path, tiny_roberta: Path, tmp_path: Path
+) -> None:
+    config = local(path, data_root, tiny_roberta)
+    config["train"]["max_length"] = 128
+    (evaluation,) = walk(config, tmp_path, "chunkft").values()
+    metric = "mcc" if "cola" in path.stem else "acc"
+    assert (evaluation["metric"], evaluation["n"]) == (f"{metric},classifier", 4)
+    samples = list(read_jsonl(tmp_path / f"runs/chunkft/seed-0/eval/{evaluation['task']}.samples.jsonl"))
+    right = [sample["chosen"] == sample["label"] for sample in samples]
+    assert evaluation["scores"]["acc,classifier"] == sum(right) / 4

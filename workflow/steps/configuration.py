@@ -72,6 +72,8 @@ def load(paths: Iterable[Path], overrides: dict | None = None) -> dict:
     config["methods"] = _selected(config["methods"], config.pop("settings"))
     _check_data(config)
     _check_training(config["train"])
+    if config["train"]["head"] == "classifier":
+        _check_classifier(config)
     return config
 
 
@@ -209,6 +211,19 @@ def _check_data(config: dict) -> None:
         raise InputError(
             "`model`: give `path` (a pretrained model) or `architecture` (a model to pre-train here)"
         )
+
+
+def _check_classifier(config: dict) -> None:
+    from workflow.tasks import tasks
+
+    for place, names in (("train.data", config["train"]["data"]), ("tasks", config["tasks"])):
+        for name in names:
+            if not hasattr(tasks()[name], "sentences"):
+                raise InputError(f"`{place}.{name}` is no task for a classifier; set `train.head: language`")
+    if config["model"]["path"] is None:
+        raise InputError("`train.head`: a model made here is a language model; give `model.path`")
+    if config["measure"]:
+        raise InputError("`measure` times language models; set it to null beside `train.head: classifier`")
 
 
 def _check_training(train: dict) -> None:

@@ -148,8 +148,12 @@ def _examples(task: str, config: dict, out: Path) -> Iterator[dict]:
     path = out / task / "train.jsonl"
     if not path.exists():
         raise InputError(f"`train.data.{task}`: its source has no `train` split")
+    file = tasks()[task]
     for row in read_jsonl(path):
-        yield {"task": task, "pieces": tasks()[task].example(row, config["train"]["template"])}
+        classified = (
+            {"sentences": file.sentences(row), "label": row["label"]} if hasattr(file, "sentences") else {}
+        )
+        yield {"task": task, "pieces": file.example(row, config["train"]["template"]), **classified}
 
 
 def main() -> None:

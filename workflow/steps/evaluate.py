@@ -50,7 +50,7 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
 
     import torch
 
-    from workflow.steps import judge, lm_evaluation, mt_bench
+    from workflow.steps import classifier, judge, lm_evaluation, mt_bench
     from workflow.steps.conversation import blank
 
     torch.set_num_threads(config["threads"])
@@ -61,14 +61,21 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
         blank(settings["template"])
         judge.check(settings["judge"], questions)
 
-    model, tokenizer = load(Path(trained.get("model_path", out.parent / "model")), config["device"])
-    lm = lm_evaluation.wrap(model, tokenizer)
+    folder = Path(trained.get("model_path", out.parent / "model"))
+    if config["train"]["head"] == "classifier":
+        model, tokenizer = classifier.load_tuned(folder)
+        model.to(config["device"])
+    else:
+        model, tokenizer = load(folder, config["device"])
+        lm = lm_evaluation.wrap(model, tokenizer)
     states = experiment.parent / ".state" / run_id("evaluate", experiment, config, method, seed)
     for task, settings in tasks.items():
         state = states / f"{trained['run_id']}-{task}.json"
         try:
             if state.exists():
                 found = read_json(state)
+            elif config["train"]["head"] == "classifier":
+                found = classifier.evaluation(model, tokenizer, task, settings, experiment / "data" / task)
             elif task == "mt_bench":
                 origin = f"{method}-seed-{seed}", trained["run_id"], out / "mt_bench"
                 found = mt_bench.evaluation(model, tokenizer, settings, questions, *origin)

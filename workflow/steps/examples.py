@@ -1,7 +1,9 @@
 """Training rows as batches of tokens: the same samples in the same order for every method."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,18 +11,21 @@ from workflow.steps.files import InputError, read_jsonl
 from workflow.steps.loop import Batch
 
 IGNORED = -100  # the label that cross-entropy leaves out
+Encode = Callable[[Any, dict, int], tuple[list[int], list[int]]]
 
 
 class Examples:
     """Tokenised rows of `train.jsonl` or `validation.jsonl`.
 
+    encode: `encode(tokenizer, row, max_length)` gives a row's ids and labels.
     ids, labels: one list of tokens a row; a prompt's labels are IGNORED.
     cut: how many rows were longer than `max_length`; those without an answer before the cut are left out.
     """
 
-    def __init__(self, path: Path, tokenizer, max_length: int) -> None:
+    def __init__(self, path: Path, tokenizer, max_length: int, encode: Encode | None = None) -> None:
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        encoded = [encode(tokenizer, row["pieces"]) for row in read_jsonl(path)]
+        encode = encode or encode_row
+        encoded = [encode(tokenizer, row, max_length) for row in read_jsonl(path)]
         self.cut = sum(len(ids) > max_length for ids, _ in encoded)
         rows = [(ids[:max_length], labels[:max_length]) for ids, labels in encoded]
         rows = [(ids, labels) for ids, labels in rows if any(label != IGNORED for label in labels[1:])]
@@ -61,6 +66,11 @@ class Examples:
             return [epoch(position // len(self))[position % len(self)] for position in positions]
 
         return rows
+
+
+def encode_row(tokenizer, row: dict, max_length: int) -> tuple[list[int], list[int]]:
+    """A row for a language model, whole: `Examples` cuts it and counts that."""
+    return encode(tokenizer, row["pieces"])
 
 
 def encode(tokenizer, pieces: list[tuple[str, bool]]) -> tuple[list[int], list[int]]:

@@ -29,8 +29,11 @@ def fit(experiment: Path, config: dict, method: str, seed: int, states: Path | N
     plan = config["train"]
     base = model_folder(experiment / "base" / "base.json")
     tokenizer = AutoTokenizer.from_pretrained(base)
-    rows = Examples(experiment / "data" / "train.jsonl", tokenizer, plan["max_length"])
-    held_out = Examples(experiment / "data" / "validation.jsonl", tokenizer, plan["max_length"])
+    encode = None
+    if config["train"]["head"] == "classifier":
+        from workflow.steps.classifier import encode
+    rows = Examples(experiment / "data" / "train.jsonl", tokenizer, plan["max_length"], encode)
+    held_out = Examples(experiment / "data" / "validation.jsonl", tokenizer, plan["max_length"], encode)
     steps = config["methods"][method].get("steps") or plan["steps"]
     steps = steps or math.ceil(plan["epochs"] * len(rows) / plan["batch_size"])
     micro = plan["micro_batch_size"] or plan["batch_size"]
@@ -89,6 +92,10 @@ def load_model(folder: Path, config: dict):
     from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, config["model"]["precision"])
+    if config["train"]["head"] == "classifier":
+        from workflow.steps import classifier
+
+        return classifier.load_model(folder, dtype).to(config["device"])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
     return model.to(config["device"])
 
