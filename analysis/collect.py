@@ -19,7 +19,8 @@ from jsonschema.exceptions import best_match
 from analysis.files import ROOT, InputError, write_file
 
 SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
-PATTERNS = ("runs/*/seed-*/train.json", "runs/*/seed-*/eval/*.json", "runs/*/measure.json")
+PATTERNS = ("runs/*/seed-*/train", "runs/*/seed-*/eval/*", "runs/*/measure")  # .json
+ASIDE = ".crashed"  # instead, of a crashed result moved aside to be tried again: what is known until then
 SECTIONS = ("training", "evaluation", "memory", "time", "batch")
 UNTUNED = "none"  # the file in baselines/ that trains nothing: no seed matters, so it has seed 0 only
 
@@ -107,6 +108,11 @@ class Results:
         self.used.clear()
         return files
 
+    def location(self, file: str) -> str:
+        """Where a result file lies, below the folder: one that was moved aside has another ending."""
+        path = Path(file)
+        return (path if (self.folder / path).exists() else path.with_suffix(ASIDE)).as_posix()
+
     def train(self, method: str, seed: int) -> Outcome:
         return self._outcome(train_path(method, seed))
 
@@ -168,8 +174,10 @@ def read(folder: Path) -> Results:
     config = _config(folder)
     files: dict[str, dict] = {}
     left_out: dict[str, str] = {}
-    for path in sorted(path for pattern in PATTERNS for path in folder.glob(pattern)):
-        name = path.relative_to(folder).as_posix()
+    found = [path for pattern in PATTERNS for path in folder.glob(f"{pattern}.json")]
+    aside = [path for pattern in PATTERNS for path in folder.glob(f"{pattern}{ASIDE}")]
+    for path in sorted(found + [path for path in aside if path.with_suffix(".json") not in found]):
+        name = path.relative_to(folder).with_suffix(".json").as_posix()
         try:
             content = _strict_json(path)
             _check(content, name, config)

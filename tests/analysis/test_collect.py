@@ -144,6 +144,19 @@ def test_a_curve_must_be_columns_of_numbers(folder: Path, curve: dict, why: str)
     assert why in collect.read(folder).left_out["runs/lora/seed-0/train.json"]
 
 
+def test_a_crash_that_was_moved_aside_is_known_until_it_is_tried_again(folder: Path, settings: dict) -> None:
+    synthetic.fail(folder, settings, "lora", "crashed", "KeyError: 'x'", seeds=[1])
+    path = folder / "runs/lora/seed-1/train.json"
+    path.rename(path.with_suffix(".crashed"))
+    results = collect.read(folder)
+    assert not results.left_out
+    assert (results.train("lora", 1).status, results.train("lora", 1).reason) == ("crashed", "KeyError: 'x'")
+    assert results.location("runs/lora/seed-1/train.json") == "runs/lora/seed-1/train.crashed"
+    shutil.copy(folder / "runs/lora/seed-0/train.json", path)
+    change(path, seed=1)
+    assert collect.read(folder).train("lora", 1).status == "ok"
+
+
 def test_an_evaluation_without_file_takes_the_word_of_its_training(folder: Path, settings: dict) -> None:
     synthetic.fail(folder, settings, "lora", "diverged", "loss is inf at step 31", seeds=[1])
     results = collect.read(folder)
