@@ -1,8 +1,11 @@
 import argparse
 import gzip
 import json
+import re
 import shutil
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from workflow.steps.conversation import blank
 from workflow.steps.evaluate import load
 from workflow.steps.files import InputError, read_jsonl, write_jsonl
 
+ROOT = Path(mt_bench.__file__).parents[2]
 SETTINGS = {
     "template": "oasst_pythia",
     "max_new_tokens": 8,
@@ -88,6 +92,30 @@ def test_the_categories_and_the_standard_error(questions: list[dict]) -> None:
     assert scores["extraction"] == 9 and scores["math"] == 5
     assert scores["mean"] == pytest.approx((18 + 5 * 10) / 12)
     assert scores["stderr"] == pytest.approx(statistics.stdev([9, 5, 5, 5, 5, 5]) / 6**0.5)
+
+
+def test_a_judgement_of_an_unknown_question_is_named(questions: list[dict]) -> None:
+    with pytest.raises(InputError, match="a judgement is of question 106, which is not asked"):
+        mt_bench.scores_of(judged(questions, {}), questions[:-1])
+
+
+def test_the_command_line_reads_fastchats_files_and_names_what_is_wrong(data_root, tmp_path) -> None:
+    folder = data_root / "data" / "mt_bench"
+    verdicts = folder / "samples/phi-3/model_judgment/gpt-4_single.jsonl.gz"
+
+    def printed(file: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "workflow.steps.mt_bench", str(file)]
+        command += ["--questions", str(folder / "question.jsonl")]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    scores = dict(line.split("\t")[1:] for line in printed(verdicts).stdout.splitlines())
+    assert float(scores["mean"]) == statistics.fmean(row["score"] for row in read_jsonl(verdicts))
+    assert {"turn 1", "turn 2", "writing", "coding", "stderr"} < set(scores)
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(gzip.decompress(verdicts.read_bytes())[:-30])
+    refused = printed(cut)
+    assert refused.returncode == 2
+    assert re.fullmatch(r"error: .*cut\.jsonl, line 160: not JSON \(.*\)\n", refused.stderr)
 
 
 @pytest.mark.parametrize("missing", ["no row", -1])

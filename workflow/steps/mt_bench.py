@@ -2,8 +2,13 @@
 
 Beneath `mt_bench/` lie `model_answer/<model>.jsonl` and
 `model_judgment/<judge>_single.jsonl`, which FastChat's own tools read.
+
+    python -m workflow.steps.mt_bench gpt-4_single.jsonl --questions question.jsonl
+
+prints the scores in such a file, whoever wrote it.
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -19,7 +24,7 @@ from tqdm import tqdm
 
 from workflow.steps import judge
 from workflow.steps.conversation import blank
-from workflow.steps.files import InputError, read_jsonl, write_jsonl
+from workflow.steps.files import InputError, exit_on_input_error, read_jsonl, write_jsonl
 
 VERSION = 1  # raise it with any change that can alter an answer: kept answers are then asked for again
 TURNS = 2
@@ -83,9 +88,14 @@ def evaluation(
 def scores_of(judgements: list[dict], questions: list[dict]) -> dict[str, float | None]:
     """FastChat's means over judgements: of all, of each turn, and of each category of the questions.
 
-    `stderr` is that of the questions' means.  Raises InputError naming the first
-    question that a judgement is missing for; FastChat would leave it out silently.
+    `stderr` is that of the questions' means.  Raises InputError naming a question that
+    is not among `questions`, and the first that a judgement is missing for; FastChat
+    would leave it out silently.
     """
+    known = {question["question_id"] for question in questions}
+    for row in judgements:
+        if row["question_id"] not in known:
+            raise InputError(f"mt_bench: a judgement is of question {row['question_id']}, which is not asked")
     found = {(row["question_id"], row["turn"]): row["score"] for row in judgements if row["score"] != -1}
     groups: dict[str, list[float]] = defaultdict(list)
     for question in questions:
@@ -235,3 +245,19 @@ def _samples(questions: list[dict], answers: dict[int, dict], judged: list[dict]
                 }
             )
     return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print the scores in a file of single-answer judgements.")
+    parser.add_argument("judgements", type=Path, help="a file such as FastChat's gpt-4_single.jsonl")
+    parser.add_argument("--questions", type=Path, required=True, help="FastChat's question.jsonl")
+    arguments = parser.parse_args()
+    questions = read_questions(arguments.questions, None)
+    rows = sorted(read_jsonl(arguments.judgements), key=lambda row: row["model"])
+    for model, judged in groupby(rows, key=lambda row: row["model"]):
+        for name, score in scores_of(list(judged), questions).items():
+            print(f"{model}\t{name}\t{score}")
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)
