@@ -250,7 +250,7 @@ def _check(content: dict, name: str, config: dict) -> None:
     if content["kind"] == "evaluate" and Path(name).stem not in config["tasks"]:
         raise ValueError(f"its task {Path(name).stem} is not in config.json")
     now = {**config, "settings": config["methods"][content["method"]]}
-    if (change := _first_change(content["config"], now)) is not None:
+    if (change := first_change(content["config"], now)) is not None:
         raise ValueError(f"it was made with another configuration: {change}")
     curve = content.get("training", {}).get("curve", {})
     if len({len(column) for column in curve.values()}) > 1:
@@ -259,11 +259,11 @@ def _check(content: dict, name: str, config: dict) -> None:
         raise ValueError("training.curve: it holds something other than numbers")
 
 
-def _first_change(then: dict, now: dict, place: str = "") -> str | None:
+def first_change(then: dict, now: dict, place: str = "") -> str | None:
     """The first key that both have with different values, in words.  Keys that one lacks decide nothing."""
     for key in sorted(then.keys() & now.keys()):
         if isinstance(then[key], dict) and isinstance(now[key], dict):
-            if (change := _first_change(then[key], now[key], f"{place}{key}.")) is not None:
+            if (change := first_change(then[key], now[key], f"{place}{key}.")) is not None:
                 return change
         elif then[key] != now[key]:
             return f"{place}{key} was {then[key]}, and config.json has {now[key]}"

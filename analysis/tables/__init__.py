@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from analysis.collect import Results
 from analysis.files import write_file
@@ -24,9 +25,12 @@ def tables(results: Results) -> list[Table]:
 
 
 def write(results: Results) -> None:
+    save(tables(results), results.folder)
+
+
+def save(made: list[Table], folder: Path) -> None:
     """`tables/<name>.csv`, `.md` and `.tex`, and nothing of an earlier run beside them."""
-    made = tables(results)
-    shutil.rmtree(results.folder / "tables", ignore_errors=True)
+    shutil.rmtree(folder / "tables", ignore_errors=True)
     for table in made:
         for suffix, form in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
-            write_file(results.folder / "tables" / f"{table.name}.{suffix}", form(table))
+            write_file(folder / "tables" / f"{table.name}.{suffix}", form(table))
