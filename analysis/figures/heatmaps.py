@@ -85,7 +85,9 @@ def _drawing(name: str, title: str, caption: str, grids: dict[tuple, pd.DataFram
     caption += "".join(
         f" {value} throughout." for value in itertools.compress(next(iter(grids)), (not t for t in telling))
     )
-    return Drawing(name, title, f"{caption} Darker is less; framed: the least. Empty: not tried.", drawing)
+    return Drawing(
+        name, title, f"{caption} Darker is less; framed: the least. Empty: not tried, or failed.", drawing
+    )
 
 
 def _heat(axes: Axes, grid: pd.DataFrame, norm: LogNorm) -> None:
@@ -101,9 +103,10 @@ def _heat(axes: Axes, grid: pd.DataFrame, norm: LogNorm) -> None:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BEST, linewidth=1.5))
     axes.set_xticks(range(len(grid.columns)), [_text(value) for value in grid.columns])
     axes.set_yticks(range(len(grid.index)), [_text(value) for value in grid.index])
-    axes.set(
-        xlabel=named(grid.columns.name), ylabel=textwrap.fill(", ".join(map(named, grid.index.names)), 26)
-    )
+    rows = textwrap.fill(
+        ", ".join(map(named, grid.index.names)), max(16, 3 * len(grid))
+    )  # as the rows are high
+    axes.set(xlabel=named(grid.columns.name), ylabel=rows)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

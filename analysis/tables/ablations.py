@@ -1,5 +1,7 @@
 """What a method's parameters do: a row for each setting, at the best of its learning rates."""
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.cells import cell_over_seeds, held_out, numbers, place, with_bold
@@ -38,22 +40,19 @@ def table(results: Results) -> Table | None:
     ]
     rows = []
     for method in methods:
-        own = results.config["methods"][method]
-        cells = [_cell(settings[name].get(method), numeric[name]) for name in names]
+        own = {"steps": results.config["train"].get("steps")} | results.config["methods"][method]
+        cells = [_cell(own.get(name), numeric[name]) for name in names]
         frame = frames.get(results.adapter(method))
         cells += [Cell(own.get(RATE)), Cell(len(alike(frame, method)) if frame is not None else 1)]
         cells += [*(one.cells[method] for one in scored), losses[method], times[method]]
         rows.append(Row(method, results.family(method), cells))
-    caption = (
-        f"Steps of a run: {results.config['train'].get('steps') or 'by epochs'}, where not said otherwise. "
-        "Of the learning rates tried for a setting the one with the least held-out loss stands here."
-    )
+    caption = "Of the learning rates tried for a setting the one with the least held-out loss stands here."
     return Table(
         "ablations", "Ablations", caption, columns, rows, [place(results, "held-out loss", losses, False)]
     )
 
 
-def _cell(value: object, numeric: bool) -> Cell:
-    if value is None or pd.isna(value):
+def _cell(value: Any, numeric: bool) -> Cell:
+    if value is None:
         return Cell()
     return Cell(mean=value) if numeric else Cell(word=str(value))

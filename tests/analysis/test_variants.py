@@ -77,6 +77,18 @@ def test_the_ablation_table_has_a_row_for_each_setting_at_its_best_rate(tmp_path
     assert one.cells[5].mean == pytest.approx(2 / 1 + 0.5 + 1)
 
 
+def test_entries_of_other_lengths_say_how_long_all_are(tmp_path: Path) -> None:
+    settings = synthetic.config(methods=("full", "chunkft"), seeds=(0,))
+    settings["methods"]["longer"] = {"method": "chunkft", "lr": 0.001, "steps": 130}
+    ablations = table(read(synthetic.tree(tmp_path, settings)), "ablations")
+    assert ablations.columns[0].key == "steps"
+    assert {row.method: row.cells[0].mean for row in ablations.rows} == {
+        "full": 100,
+        "chunkft": 100,
+        "longer": 130,
+    }
+
+
 def test_where_rates_fail_the_best_of_the_others_stands(tmp_path: Path) -> None:
     folder = study(tmp_path)
     settings = json.loads((folder / "config.json").read_text())
