@@ -5,6 +5,21 @@ from typing import Any
 import torch
 from badam import BlockOptimizer
 
+from baselines._blocks import decoder_layers
+
+
+def blocks(model: torch.nn.Module, embedding_and_head: bool) -> list[list[str]]:
+    """Each block as the names, or beginnings of names, of its parameters: the layers, and where
+    wanted before them the embeddings and after them all the rest."""
+    layers = decoder_layers(model)
+    name = next(name for name, module in model.named_modules() if module is layers)
+    each = [[f"{name}.{index}."] for index in range(len(layers))]
+    if not embedding_and_head:
+        return each
+    others = [n for n, _ in model.named_parameters() if not n.startswith(f"{name}.")]
+    embeddings = [n for n in others if "embed" in n]
+    return [embeddings, *each, [n for n in others if n not in embeddings]]
+
 
 class BAdam(BlockOptimizer):
     def __init__(self, *arguments: Any, **options: Any) -> None:

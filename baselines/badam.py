@@ -17,6 +17,7 @@ NOTES = (
     "Kept: fp32 weights get a second fp32 copy of the active block.",
     "Fixed: resuming restores the block, its masters and the step count, which the package loses.",
     "Fixed: norm weights and biases are not decayed.",
+    "Fixed: blocks are named from the model; the package's guess fits Llama's names alone.",
 )
 RESUMES = True
 
@@ -30,7 +31,7 @@ def build(model: Any, run: Run) -> Tuning:
 
     import torch
 
-    from baselines._badam import BAdam
+    from baselines._badam import BAdam, blocks
 
     if run.checkpointing:
         checkpoint_activations(model)
@@ -41,10 +42,9 @@ def build(model: Any, run: Run) -> Tuning:
         optimizer = BAdam(
             adamw,
             list(model.named_parameters()),
+            blocks(model, own["embedding_and_head"]),
             switch_block_every=own["period"],
             switch_mode="random",
-            include_embedding=own["embedding_and_head"],
-            include_lm_head=own["embedding_and_head"],
             verbose=0,
         )
     prefixes = [prefix for block in optimizer.block_prefix_list for prefix in block]

@@ -33,13 +33,12 @@ def build(model: Any, run: Run) -> Tuning:
 
 
 def quantise(model: Any) -> None:
-    """Store the weights of every linear layer but the head in 4 bits, one layer after the other."""
+    """Store the weights of every linear layer but a head's in 4 bits, one layer after the other."""
     import torch
     from bitsandbytes.nn import Linear4bit, Params4bit
 
-    head = model.get_output_embeddings()
-    linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head}
-    for name, layer in linear.items():
+    body = model.base_model  # transformers' name for all but the head
+    for name, layer in [(n, m) for n, m in body.named_modules() if isinstance(m, torch.nn.Linear)]:
         weight = layer.weight
         stored = Linear4bit(
             layer.in_features, layer.out_features, bias=False, compute_dtype=weight.dtype, device="meta"
@@ -54,7 +53,7 @@ def quantise(model: Any) -> None:
         stored.register_buffer("scales_of_scales", state.state2.absmax, persistent=False)
         # some CPUs would have the weights laid out anew in the first evaluation, for other kernels
         stored.support_avx512bf16_for_cpu = False
-        model.set_submodule(name, stored)
+        body.set_submodule(name, stored)
 
 
 def export(model: Any) -> Any:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tiny import (
     trained,
     weights,
 )
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 import baselines
 from baselines import Run, methods
@@ -148,6 +150,53 @@ def test_lomo_is_sgd(changes: dict[str, Any]) -> None:
     lomo, sgd = trained(Case("lomo", lr=0.1), **changes), trained(Case("sgd", lr=0.1), **changes)
     base, _ = built(Case("sgd"), **changes)
     assert distance(lomo, sgd) < 1e-5 * distance(sgd, base)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_badams_blocks_are_those_that_the_package_takes_for_llama(tied: bool) -> None:
+    from badam import BlockOptimizer
+
+    from baselines._badam import blocks
+
+    model = tiny_llama(Run("badam", 1e-3, 1, 1), tied)
+    names = [name for name, _ in model.named_parameters()]
+    for all_of_it in (False, True):
+        theirs = BlockOptimizer.infer_param_groups(None, names, all_of_it, all_of_it)
+        ours = blocks(model, all_of_it)
+        parts = [
+            [[name for name in names if any(p in name for p in block)] for block in found]
+            for found in (ours, theirs)
+        ]
+        assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize("method", [name for name, file in methods().items() if baselines.trains(file)])
+def test_every_method_trains_a_classifier_and_its_new_head(method: str) -> None:
+    case = CASES[method][0]
+    if method == "badam":  # without it the head is not trained
+        case = replace(case, parameters={**case.parameters, "embedding_and_head": True})
+    run = run_of(case)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = RobertaConfig(vocab_size=128, max_position_embeddings=24, num_labels=2, **sizes)
+    tuning = methods()[method].build(RobertaForSequenceClassification(config), run)
+    tokens = torch.randint(4, 128, (16, 16), generator=torch.Generator().manual_seed(0))
+    classes = (tokens[:, 1] > 64).long()
+    losses = []
+    for _ in range(30):
+        for group in tuning.optimizer.param_groups:
+            group["lr"] = run.lr
+        loss = tuning.model(input_ids=tokens, labels=classes).loss
+        losses.append(loss.item())
+        tuning.backward(loss)
+        tuning.optimizer.step()
+        tuning.optimizer.zero_grad()
+    torch.manual_seed(0)
+    before = RobertaForSequenceClassification(config)
+    after = methods()[method].export(tuning.model)
+    assert type(after) is RobertaForSequenceClassification
+    assert min(losses) < 0.9 * losses[0]
+    assert not torch.equal(after.classifier.out_proj.weight, before.classifier.out_proj.weight)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
