@@ -94,7 +94,7 @@ ROWS = {
     },
     "math": {"problem": "x?", "solution": r"It is $\boxed{\frac12}$."},
     "mmlu_math": {"question": "x?", "subject": "abstract_algebra", "choices": list("wxyz"), "answer": 3},
-    "numglue": {"question": "x?", "answer": 4},
+    "numglue": {"question": "x?", "answer": "4"},
     "sat_math": {"question": "x? \nAnswer Choices: (A) 1 (B) 2 (C) 3 (D) 4", "answer": "D"},
 }
 ASKED = {
@@ -114,6 +114,14 @@ def test_a_task_trains_on_what_it_asks_and_its_own_answer_is_right(task: str) ->
     (prompt, _), (answer, _) = file.example(row, mammoth.TEMPLATE)
     assert prompt == mammoth.PROMPT.format(file.question(row))
     assert mammoth.scores(task, answer, file.right(row))["exact_match"]
+
+
+def test_rows_of_the_sets_own_files_are_brought_into_shape() -> None:
+    """NumGLUE's answers are numbers and words; MMLU's mathematics is five subjects of all."""
+    mixed = [{"question": "x?", "answer": answer} for answer in (4, 0.5, "B")]
+    assert [row["answer"] for row in tasks()["numglue"].rows(mixed)] == ["4", "0.5", "B"]
+    subjects = [{**ROWS["mmlu_math"], "subject": name} for name in ("formal_logic", "virology", "anatomy")]
+    assert [row["subject"] for row in tasks()["mmlu_math"].rows(subjects)] == ["formal_logic"]
 
 
 @pytest.mark.parametrize("task", mammoth.TASKS)

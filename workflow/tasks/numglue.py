@@ -2,7 +2,12 @@
 
 from workflow.steps import mammoth
 
-COLUMNS = {"question": str, "answer": object}  # numbers and words
+COLUMNS = {"question": str, "answer": str}
+
+
+def rows(source: list[dict]) -> list[dict]:
+    """Answers as text: MAmmoTH's file holds numbers and words."""
+    return [{**row, "answer": str(row.get("answer"))} for row in source]
 
 
 def question(row: dict) -> str:
@@ -10,7 +15,7 @@ def question(row: dict) -> str:
 
 
 def right(row: dict) -> str:
-    return str(row["answer"])
+    return row["answer"]
 
 
 def example(row: dict, template: str) -> list[tuple[str, bool]]:
