@@ -38,7 +38,8 @@ def quantise(model: Any) -> None:
     from bitsandbytes.nn import Linear4bit, Params4bit
 
     body = model.base_model  # transformers' name for all but the head
-    for name, layer in [(n, m) for n, m in body.named_modules() if isinstance(m, torch.nn.Linear)]:
+    for name in [name for name, module in body.named_modules() if isinstance(module, torch.nn.Linear)]:
+        layer = body.get_submodule(name)  # not listed: a list would keep every 16-bit weight alive
         weight = layer.weight
         stored = Linear4bit(
             layer.in_features, layer.out_features, bias=False, compute_dtype=weight.dtype, device="meta"
