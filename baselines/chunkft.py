@@ -10,10 +10,10 @@ TITLE = "ChunkFT"
 PAPER = "arXiv 2605.21177"
 PARAMETERS: dict[str, Any] = {
     "chunks": 4,
-    "steps_per_chunk": 5,
+    "steps_per_chunk": 50,
     "partition": "strided",
     "order": "cyclic",
-    "state": "fp32",
+    "state": "reset",
     "resident": True,
 }
 REQUIRES: tuple[str, ...] = ()

@@ -40,8 +40,8 @@ class ChunkFT(torch.optim.Optimizer):
         partition: "contiguous" chunks are runs of neighbouring tensors, and backward stops below the lowest;
             "strided" ones take a slice of every matrix; or the chunks themselves, as lists of `Slice`.
         order: "cyclic", "reversed", or "shuffled" anew in each cycle, from `seed`.
-        state: what an idle chunk keeps of its moments: all ("fp32"), all in 16 bits with stochastic
-            rounding ("bf16"), none ("reset"), or all on disk in `state_dir` ("disk").
+        state: what an idle chunk keeps of its moments: none ("reset"), all ("fp32"), all in 16 bits with
+            stochastic rounding ("bf16"), or all on disk in `state_dir` ("disk").
         resident: False sends state to the host after every update, not only when its chunk's turn ends.
         memory: in place of `chunks`: the device memory to stay under, in bytes or as "13 GiB"; the smallest K
             that fits is taken, since fewer, larger chunks learn faster.
@@ -67,10 +67,10 @@ class ChunkFT(torch.optim.Optimizer):
         base: type[torch.optim.Optimizer] = torch.optim.AdamW,
         *,
         chunks: int | None = None,
-        steps_per_chunk: int = 10,
+        steps_per_chunk: int = 50,
         partition: str | Sequence[Sequence[Slice]] = "contiguous",
         order: str = "cyclic",
-        state: str = "fp32",
+        state: str = "reset",
         state_dir: str | Path | None = None,
         resident: bool = True,
         memory: int | str | None = None,

@@ -90,9 +90,8 @@ def test_a_chunk_of_whole_tensors_is_the_base_optimizer(base: str, dtype: torch.
     x = torch.randn(5, 6, dtype=dtype)
     alone = {n: nn.Parameter(p.detach().float()) for n, p in model.named_parameters()}
     references = {n: cls([p], lr=0.1) for n, p in alone.items()}
-    optimizer = ChunkFT(
-        model, cls, lr=0.1, partition=[[Slice("a.weight")], [Slice("b.weight")]], steps_per_chunk=2
-    )
+    partition = [[Slice("a.weight")], [Slice("b.weight")]]
+    optimizer = ChunkFT(model, cls, lr=0.1, partition=partition, steps_per_chunk=2, state="fp32")
     for _ in range(12):
         active = optimizer.chunks[optimizer.chunk][0].name
         model["b"](model["a"](x).relu()).square().mean().backward()
@@ -159,7 +158,7 @@ def test_resident_or_streamed_state_gives_the_same_weights(monkeypatch: pytest.M
     monkeypatch.setattr("chunkft.states.BLOCK", 8)
     models = [Constant(dtype=torch.bfloat16), Constant(dtype=torch.bfloat16)]
     for model, resident in zip(models, (True, False), strict=True):
-        optimizer = ChunkFT(model, lr=1e-2, chunks=2, steps_per_chunk=2, resident=resident)
+        optimizer = ChunkFT(model, lr=1e-2, chunks=2, steps_per_chunk=2, state="fp32", resident=resident)
         train(model, optimizer, lambda m: m(), 9)
     assert equal(*models)
 

@@ -41,15 +41,15 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "fp32": {},
+    "fp32": {"state": "fp32"},
     "bf16": {"state": "bf16"},
     "bf16-streamed": {"state": "bf16", "resident": False},
     "reset": {"state": "reset"},
     "disk": {"state": "disk"},
-    "shuffled": {"order": "shuffled", "seed": 3},
-    "strided": {"partition": "strided"},
-    "SGD": {"base": torch.optim.SGD, "momentum": 0.9},
-    "Adafactor": {"base": torch.optim.Adafactor},
+    "shuffled": {"state": "fp32", "order": "shuffled", "seed": 3},
+    "strided": {"state": "fp32", "partition": "strided"},
+    "SGD": {"state": "fp32", "base": torch.optim.SGD, "momentum": 0.9},
+    "Adafactor": {"state": "fp32", "base": torch.optim.Adafactor},
 }
 
 
@@ -134,7 +134,7 @@ def test_state_is_tensors_numbers_and_text(llama: tuple[nn.Module, Loss]) -> Non
         ({"steps_per_chunk": 7}, "steps_per_chunk=2 there, 7 here"),
         ({"order": "reversed"}, "order=cyclic there, reversed here"),
         ({"partition": "strided"}, "slices are cut elsewhere"),
-        ({"state": "reset"}, "state=fp32 there, reset here"),
+        ({"state": "fp32"}, "state=reset there, fp32 here"),
         ({"base": torch.optim.SGD}, "base=AdamW there, SGD here"),
     ],
 )
