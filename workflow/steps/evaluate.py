@@ -91,7 +91,7 @@ def evaluate(experiment: Path, config: dict, method: str, seed: int, out: Path) 
             unjudged = task == "mt_bench" and settings["judge"] is None
             write(task, samples, reason="no judge configured" if unjudged else None, evaluation=evaluation)
     if all(read_json(out / f"{task}.json")["status"] == "ok" for task in tasks):
-        shutil.rmtree(states)
+        shutil.rmtree(states, ignore_errors=True)
 
 
 def load(folder: Path, device: str) -> tuple[Any, Any]:
