@@ -39,11 +39,11 @@ def draw(results: Results) -> Iterator[Drawing]:
     caption = "The learning rates tried for each method. Filled: the least loss."
     if any(trial.beside for tried in searched.values() for trial in tried):
         caption += " Where another parameter was searched too, it has its best value."
-    failed = [
+    without = [
         f"{results.title(m)} at {trial.lr:g}"
         for m, tried in searched.items()
         for trial in tried
         if trial.loss is None
     ]
-    caption += f" Failed: {', '.join(failed)}." if failed else ""
+    caption += f" Without a loss: {', '.join(without)}." if without else ""
     yield Drawing("rates", "Learning rates", caption, drawing)

@@ -5,7 +5,7 @@ from analysis.collect import Results
 from analysis.table import Cell, Column, Row, Table
 from analysis.variants import best_line, trials
 
-FAILED = Cell(word="failed", notes=("failed: the run at this rate diverged or ran out of memory",))
+NO_LOSS = Cell(notes=("the run at this rate diverged, ran out of memory or was not made",))
 
 
 def table(results: Results) -> Table | None:
@@ -17,7 +17,7 @@ def table(results: Results) -> Table | None:
         losses = [trial.loss for trial in tried if trial.loss is not None]
         best = min(losses, default=None)
         for trial in tried:
-            loss = FAILED if trial.loss is None else Cell(trial.loss)
+            loss = NO_LOSS if trial.loss is None else Cell(trial.loss)
             chosen = Cell(word="yes" if trial.loss is not None and trial.loss == best else "no")
             beside = [Cell(word=trial.beside or None)] if several else []
             rows.append(Row(method, results.title(method), [Cell(trial.lr), *beside, loss, chosen]))

@@ -152,11 +152,11 @@ def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -
         (0.01, None, ""),
     ]
     rates = table(results, "rates")
-    assert [row.cells[1].mean or row.cells[1].word for row in rates.rows] == [0.75, 0.5, "failed"]
+    assert [row.cells[1].mean or row.cells[1].word for row in rates.rows] == [0.75, 0.5, None]
     assert [row.cells[2].word for row in rates.rows] == ["no", "yes", "no"]
     assert rates.remarks == ["Each best rate lies between others that were tried."]
     drawing = next(d for d in figures.drawings(results) if d.name == "rates")
-    assert "Failed: LoRA at 0.01." in drawing.caption
+    assert "Without a loss: LoRA at 0.01." in drawing.caption
     found = trials(read(study(tmp_path)))
     assert {method: [trial.lr for trial in tried] for method, tried in found.items()} == {
         "2-5-strided-0.002": [0.001, 0.002]
