@@ -1,12 +1,13 @@
 """`python -m analysis results/<experiment>`: collect, tables, figures and report in one go."""
 
-from analysis import collect, figures, report, tables
+from analysis import figures, listing, report, tables
+from analysis.collect import Results
 from analysis.stage import stage
 
 if __name__ == "__main__":
 
-    def everything(results: collect.Results) -> None:
-        for step in (collect, tables, figures, report):
+    def everything(results: Results) -> None:
+        for step in (listing, tables, figures, report):
             step.write(results)
 
     stage(everything, "make results.csv, tables, figures and report.html")

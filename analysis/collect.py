@@ -1,7 +1,6 @@
-"""Every result file of an experiment, read once, checked, and listed in `results.csv`.
+"""Every result file of an experiment, read once and checked.
 
-A file that cannot be trusted is left out and named with the reason in
-`left_out.csv`; nothing else in `analysis/` opens a result file.
+A file that cannot be trusted is left out, with the reason; nothing else in `analysis/` opens a result file.
 """
 
 import json
@@ -12,16 +11,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
-import pandas as pd
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from analysis.files import ROOT, InputError, write_file
+from analysis.files import ROOT, InputError
 
 SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
 PATTERNS = ("runs/*/seed-*/train", "runs/*/seed-*/eval/*", "runs/*/measure")  # .json
 ASIDE = ".crashed"  # instead, of a crashed result moved aside to be tried again: what is known until then
-SECTIONS = ("training", "evaluation", "memory", "time", "batch")
 UNTUNED = "none"  # the file in baselines/ that trains nothing: no seed matters, so it has seed 0 only
 
 
@@ -224,16 +221,16 @@ def _strict_json(path: Path) -> dict:
 
 
 @cache
-def _schema() -> dict:
+def schema() -> dict:
     return json.loads(SCHEMA.read_text())
 
 
 def _check(content: dict, name: str, config: dict) -> None:
     """Raises ValueError unless `content` is a result of this experiment and lies where it belongs."""
-    version = _schema()["properties"]["schema"]["const"]
+    version = schema()["properties"]["schema"]["const"]
     if content.get("schema") != version:
         raise ValueError(f"it has schema version {content.get('schema')}; version {version} is read")
-    error = best_match(Draft202012Validator(_schema()).iter_errors(content))
+    error = best_match(Draft202012Validator(schema()).iter_errors(content))
     if error is not None:
         where = ".".join(map(str, error.absolute_path)) or "the file"
         raise ValueError(f"{where}: {error.message[:200]}")
@@ -302,32 +299,3 @@ def _other_origin(files: dict[str, dict]) -> dict[str, str]:
                         f"it was made from other {key} ({origin[:12]}) than the rest ({usual[:12]})"
                     )
     return left_out
-
-
-def _columns(section: str) -> list[str]:
-    """The numbers and words of a section, in the schema's order: no curves, no nested scores."""
-    properties = _schema()["properties"][section].get("properties", {})
-    return [name for name, kind in properties.items() if kind.get("type") not in ("object", "array")]
-
-
-def write(results: Results) -> None:
-    """`results.csv`: a row per planned result, run or not; `left_out.csv`: file and reason."""
-    keys = [(section, column) for section in SECTIONS for column in _columns(section)]
-    rows = []
-    for planned in results.planned():
-        outcome, file = planned.outcome, planned.outcome.content or {}
-        row = {"file": planned.path, "kind": planned.kind, "method": planned.method}
-        row |= {"title": results.title(planned.method), "seed": planned.seed, "task": planned.task}
-        row |= {"status": outcome.status, "reason": outcome.reason, "run_id": file.get("run_id")}
-        row |= {key: file.get("provenance", {}).get(key) for key in ("commit", "dirty", "date")}
-        row |= {f"{section}.{column}": file.get(section, {}).get(column) for section, column in keys}
-        rows.append(row)
-    left_out = pd.DataFrame(results.left_out.items(), columns=["file", "why"])
-    for name, frame in (("results", pd.DataFrame(rows, dtype=object)), ("left_out", left_out)):
-        write_file(results.folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-
-
-if __name__ == "__main__":
-    from analysis.stage import stage  # which imports this module
-
-    stage(write, "list every result file of an experiment in results.csv, and those left out in left_out.csv")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from analysis import collect
+from analysis import collect, listing
 from analysis.files import ROOT, InputError
 
 LORA = "runs/lora/seed-1/eval/gsm8k.json"
@@ -46,7 +46,7 @@ def test_a_complete_experiment_is_read_whole(folder: Path, settings: dict) -> No
 
 def test_results_csv_has_a_row_per_planned_result(folder: Path) -> None:
     (folder / LORA).unlink()
-    collect.write(collect.read(folder))
+    listing.write(collect.read(folder))
     found = {row["file"]: row for row in rows(folder / "results.csv")}
     assert len(found) == 22
     assert found[LORA]["status"] == "not run"
@@ -108,7 +108,7 @@ def test_a_bad_file_is_left_out_and_named(folder: Path, spoil, why: str) -> None
     assert why in results.left_out[LORA]
     assert results.evaluation("lora", 1, "gsm8k").status == "left out"
     assert results.evaluation("lora", 0, "gsm8k").status == "ok"
-    collect.write(results)
+    listing.write(results)
     assert [row["file"] for row in rows(folder / "left_out.csv")] == [LORA]
 
 
@@ -209,7 +209,7 @@ def test_a_folder_without_a_usable_config_is_refused(tmp_path: Path, config: str
 
 def test_the_command_line_says_one_sentence(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "analysis.collect", tmp_path / "nowhere"],
+        [sys.executable, "-m", "analysis.listing", tmp_path / "nowhere"],
         cwd=ROOT,
         text=True,
         capture_output=True,
@@ -219,7 +219,7 @@ def test_the_command_line_says_one_sentence(tmp_path: Path) -> None:
 
 
 def test_analysis_needs_neither_torch_nor_the_other_folders() -> None:
-    modules = "analysis.collect, analysis.tables, analysis.figures, analysis.report"
+    modules = "analysis.listing, analysis.tables, analysis.figures, analysis.report"
     loads = f"import sys, {modules}; from analysis.figures import loss, radar; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, text=True, capture_output=True, check=True)
     assert not {"torch", "transformers", "chunkft", "baselines", "workflow"} & set(ran.stdout.split())

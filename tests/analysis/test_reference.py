@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from analysis import collect, figures, tables
+from analysis import collect, figures, listing, tables
 from analysis.files import ROOT
 from analysis.table import to_csv, to_latex, to_markdown
 
@@ -39,7 +39,7 @@ def test_tables(kept: collect.Results) -> None:
 
 def test_the_list_of_results(kept: collect.Results, tmp_path: Path) -> None:
     made = collect.Results(tmp_path, kept.config, kept.files, kept.left_out)
-    collect.write(made)
+    listing.write(made)
     old, new = (pd.read_csv(folder / "results.csv", dtype=str) for folder in (kept.folder, tmp_path))
     assert set(old) <= set(new), stale(kept)
     pd.testing.assert_frame_equal(old, new[list(old)], obj=stale(kept))

@@ -12,7 +12,7 @@ rule collect:
     params:
         out=subpath(output[0], parent=True),
     shell:
-        "python -m analysis.collect {params.out} 2>&1 | tee {log}"
+        "python -m analysis.listing {params.out} 2>&1 | tee {log}"
 
 
 rule tables:
