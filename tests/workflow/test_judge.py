@@ -48,6 +48,16 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.handle_error = lambda *_: None  # a client that gave up waiting
         self.address = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.thread = threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+        self.thread.start()
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
 
 
 def rated(text: str, tokens: tuple[int, int] = (100, 10)) -> Reply:
@@ -64,12 +74,8 @@ def rated(text: str, tokens: tuple[int, int] = (100, 10)) -> Reply:
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
+    server.stop()
 
 
 @pytest.fixture
@@ -197,7 +203,7 @@ def test_calls_keep_to_the_rate(server, settings, questions, answers, tmp_path, 
 
 
 def test_an_interruption_costs_nothing(server, settings, questions, answers, tmp_path) -> None:
-    """The server goes down in the middle; a second start asks only for what is missing."""
+    """The key is refused in the middle; a second start asks only for what is missing."""
     server.answer = lambda number, body: rated("[[9]]") if number < 5 else (401, {"error": {}})
     with pytest.raises(InputError):
         judge.judgements(settings, questions, answers, "m", tmp_path)
@@ -211,6 +217,49 @@ def test_an_interruption_costs_nothing(server, settings, questions, answers, tmp
     server.bodies.clear()
     judge.judgements(settings, questions, answers, "m", tmp_path)
     assert len(server.bodies) == 2  # both turns of the question whose answer changed
+
+
+def test_an_endpoint_that_goes_down_in_the_middle(server, settings, questions, answers, tmp_path) -> None:
+    """The call under way is cut off, the next ones are refused; another endpoint gets what is missing."""
+
+    def answer(number: int, body: dict) -> Reply:
+        if number == 5:
+            server.stop()
+            raise ConnectionAbortedError
+        return rated("[[9]]")
+
+    server.answer = answer
+    alone = {**settings, "parallel": 1, "retries": 1}
+    with pytest.raises(InputError, match="cannot be reached; see that it is up, then start again: finished"):
+        judge.judgements(alone, questions, answers, "m", tmp_path)
+    assert len(server.bodies) == 6
+    other = Server()
+    rows = judge.judgements({**alone, "base_url": other.address}, questions, answers, "m", tmp_path)
+    other.stop()
+    assert (len(rows), len(other.bodies)) == (12, 7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["<html>Welcome</html>", '{"choices": [{"mess', {}, {"choices": []}, {"choices": [{"index": 0}]}],
+)
+def test_what_is_no_chat_completion_is_one_sentence_and_the_last_call(
+    server, settings, questions, answers, tmp_path, content: dict | str
+) -> None:
+    server.answer = lambda number, body: (200, content)
+    with pytest.raises(
+        InputError, match=r"/v1/ answers, but with no chat completion; correct judge\.base_url"
+    ):
+        judge.judgements({**settings, "parallel": 1}, questions, answers, "m", tmp_path)
+    assert len(server.bodies) == 1
+
+
+def test_the_address_may_stand_in_the_environment(
+    server, settings, questions, answers, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+    rows = judge.judgements({**settings, "base_url": None}, questions, answers, "m", tmp_path)
+    assert len(rows) == len(server.bodies) == 12
 
 
 def test_an_endpoint_that_is_down_is_named(settings, questions, answers, tmp_path) -> None:

@@ -15,10 +15,10 @@ KEPT = "then start again: finished judgements are kept"
 class Endpoint:
     """`ask` may be called from several threads.
 
-    `settings`: name, base_url (null: OpenAI's), api_key_env (null: no key), timeout in
-    seconds, retries, requests_per_minute (or null), max_tokens of a reply, price (US
-    dollars per million tokens, `input` and `output`; or null), max_cost in US dollars
-    (or null).  Raises InputError where the key is missing.
+    `settings`: name, base_url (null: that in OPENAI_BASE_URL, else OpenAI's), api_key_env
+    (null: no key), timeout in seconds, retries, requests_per_minute (or null), max_tokens
+    of a reply, price (US dollars per million tokens, `input` and `output`; or null),
+    max_cost in US dollars (or null).  Raises InputError where the key is missing.
     """
 
     def __init__(self, settings: dict) -> None:
@@ -47,12 +47,19 @@ class Endpoint:
             answer = self.client.chat.completions.create(
                 model=self.settings["name"], messages=messages, temperature=temperature, max_tokens=max_tokens
             )
+            reply, usage = answer.choices[0].message.content or "", answer.usage
         except openai.OpenAIError as error:
             raise InputError(f"judge {self.settings['name']!r}: {self._explained(error)}") from error
-        if answer.usage is not None:
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            # a web page, cut JSON, no choice: the client passes on what it cannot read
+            raise InputError(
+                f"judge {self.settings['name']!r}: {self.address} answers, but with no chat completion; "
+                f"correct judge.base_url, {KEPT}"
+            ) from error
+        if usage is not None:
             with self._lock:
-                self.spent += self.cost(answer.usage.prompt_tokens, answer.usage.completion_tokens) - most
-        return answer.choices[0].message.content or ""
+                self.spent += self.cost(usage.prompt_tokens, usage.completion_tokens) - most
+        return reply
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """US dollars; 0 where the config gives no price."""

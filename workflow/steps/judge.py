@@ -150,7 +150,7 @@ def _graded(
             return None
         try:
             return endpoint.ask(**call)
-        except InputError:
+        except Exception:
             failed.set()
             raise
 
