@@ -15,6 +15,7 @@ from workflow.steps import endpoint, judge, mt_bench
 from workflow.steps.files import InputError, read_jsonl, write_jsonl
 
 Reply = tuple[int, dict | str]
+GOLDEN = Path(__file__).parent / "golden"
 
 
 class Server:
@@ -285,6 +286,18 @@ def test_nonsense_from_the_judge_names_the_question(
     server.answer = lambda number, body: rated("[[5]]")
     assert {row["score"] for row in judge.judgements(settings, questions, answers, "m", tmp_path)} == {5}
     assert len(server.bodies) == 1  # only the judgement without a rating is asked for again
+
+
+def test_the_rating_read_out_of_a_verdict_is_golden(server, settings, tmp_path) -> None:
+    """The first rating in double brackets, else in single ones; -1 where it is none from 1 to 10."""
+    golden = list(read_jsonl(GOLDEN / "mt_bench.jsonl"))
+    asked = {f"Q {n}. A one": row["verdict"] for n, row in enumerate(golden)}
+    server.answer = lambda number, body: rated(asked.get(body["messages"][-1]["content"], "[[5]]"))
+    questions = [{"question_id": n, "category": "stem", "turns": [f"{n}.", "?"]} for n in range(len(golden))]
+    answers = {n: {"question_id": n, "choices": [{"turns": ["one", "two"]}]} for n in range(len(golden))}
+    rows = judge.judgements(settings, questions, answers, "m", tmp_path)
+    scores = {asked[row["user_prompt"]]: row["score"] for row in rows if row["turn"] == 1}
+    assert scores == {row["verdict"]: row["score"] for row in golden}
 
 
 def test_the_cost_is_told_first_and_the_cap_holds(
