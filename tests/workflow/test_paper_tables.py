@@ -12,7 +12,7 @@ import pytest
 
 from workflow.steps import base, check, data, evaluate, lm_evaluation, train
 from workflow.steps.configuration import load
-from workflow.steps.files import read_json, read_jsonl, write_json
+from workflow.steps.files import read_json, read_jsonl, write_json, write_jsonl
 
 WORKFLOW = Path(train.__file__).parents[1]
 MATHEMATICS = WORKFLOW / "config" / "math-llama3-8b.yaml"
@@ -89,10 +89,23 @@ def test_mathematical_reasoning(data_root: Path, tmp_path: Path) -> None:
         assert evaluation["task"] == task
 
 
-def local(path: Path, data_root: Path, model: Path) -> dict:
+def made_up(folder: Path) -> Path:
+    """Rows in the columns of the hub's MultiRC, the one set that is not among the real data."""
+    rows = [
+        {"paragraph": f"Ann has {n} pens.", "question": "Who has pens?", "answer": who, "label": label}
+        for n in range(6)
+        for who, label in (("Ann", 1), ("Eve", 0))
+    ]
+    write_jsonl(folder / "validation.jsonl", rows)
+    return folder
+
+
+def local(path: Path, data_root: Path, model: Path, out: Path) -> dict:
     """The config in `path` with local rows and a small model, cut short; skips where there are no rows."""
     task = path.stem.rpartition("-")[2]
     found = [folder for folder in (data_root / "data").glob(f"*/{task}") if folder.is_dir()]
+    if task == "multirc":
+        found.append(made_up(out / "made_up"))
     if not found:
         pytest.skip(f"{data_root} has no {task}")
     train_split = "train" if (found[0] / "train.parquet").exists() else "validation"
@@ -113,7 +126,9 @@ def local(path: Path, data_root: Path, model: Path) -> dict:
 @pytest.mark.parametrize("path", LLAMA, ids=lambda path: path.stem)
 def test_language_understanding_in_words(path: Path, data_root: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(lm_evaluation, "RESAMPLES", 10)
-    results = walk(local(path, data_root, data_root / "models" / "stories260K"), tmp_path, "chunkft")
+    results = walk(
+        local(path, data_root, data_root / "models" / "stories260K", tmp_path), tmp_path, "chunkft"
+    )
     assert {evaluation["n"] for evaluation in results.values()} == {4}
 
 
@@ -121,7 +136,7 @@ def test_language_understanding_in_words(path: Path, data_root: Path, tmp_path: 
 def test_language_understanding_by_a_classifier(
     path: Path, data_root: Path, tiny_roberta: Path, tmp_path: Path
 ) -> None:
-    config = local(path, data_root, tiny_roberta)
+    config = local(path, data_root, tiny_roberta, tmp_path)
     config["train"]["max_length"] = 128
     (evaluation,) = walk(config, tmp_path, "chunkft").values()
     metric = "mcc" if "cola" in path.stem else "acc"
