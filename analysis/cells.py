@@ -82,7 +82,9 @@ def place(results: Results, what: str, cells: dict[str, Cell], higher: bool) -> 
     ahead.sort(key=lambda m: ranked[m], reverse=higher)
     level = [results.title(m) for m, v in rivals.items() if v == ranked[best]]
     title = results.title(best)
-    subject = title if len(numbered) == 1 else f"{title}, the best of {len(numbered)} entries,"
+    subject = title if len(numbered) == 1 else f"{title}, the best of {len(numbered)} settings,"
+    if not rivals:
+        return f"No other method has a number for {what} to set beside {title}."
     sentence = f"{subject} is number {len(ahead) + 1} of {len(rivals) + 1} by {what}"
     sentence += f", behind {listed([results.title(m) for m in ahead])}" if ahead else ""
     return sentence + (f", level with {listed(level)}." if level else ".")

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from analysis.files import ROOT, InputError
+from analysis.titles import titles
 
 SCHEMA = ROOT / "workflow" / "schemas" / "result.schema.json"
 PATTERNS = ("runs/*/seed-*/train", "runs/*/seed-*/eval/*", "runs/*/measure")  # .json
@@ -78,17 +79,36 @@ class Results:
         return [method for method in self.methods if self.adapter(method) != UNTUNED]
 
     def title(self, method: str) -> str:
-        """The method's name in tables; entries that share it are told apart by their names in the config."""
-        title = self._titles.get(method, method)
-        return f"{title} ({method})" if Counter(self._titles.values())[title] > 1 else title
+        """The method's name in tables; entries of one method are told apart by their parameters."""
+        return self._titles[True][method]
+
+    def setting(self, method: str) -> str:
+        """The same where the learning rate stands beside it: entries that differ in it alone share a name."""
+        return self._titles[False][method]
 
     def family(self, method: str) -> str:
-        """The name that all entries of one method share: without the parameters told in parentheses."""
-        return self.title(method).partition(" (")[0]
+        """The name that all entries of one method share."""
+        return self.setting(method).partition(" (")[0]
 
     @cached_property
-    def _titles(self) -> dict[str, str]:
-        return {file["method"]: file["title"] for file in self.files.values()}
+    def _titles(self) -> dict[bool, dict[str, str]]:
+        """The titles with and without learning rates."""
+        stated = {file["method"]: file["title"] for file in self.files.values()}
+        entries: dict[str, list[str]] = {}
+        for method in self.methods:
+            entries.setdefault(self.adapter(method), []).append(method)
+        found: dict[bool, dict[str, str]] = {True: {}, False: {}}
+        for file, methods in entries.items():
+            title = next((stated[method] for method in methods if method in stated), file)
+            for rate in found:
+                found[rate] |= (
+                    titles(self.config, methods, title.partition(" (")[0], rate)
+                    if len(methods) > 1
+                    else {methods[0]: stated.get(methods[0], methods[0])}
+                )
+        shared = Counter(found[True].values())
+        found[True] = {m: f"{t} ({m})" if shared[t] > 1 else t for m, t in found[True].items()}
+        return found
 
     def notes(self, method: str) -> list[str]:
         """The known defects of the package a method uses, as its result files state them."""

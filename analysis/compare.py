@@ -28,12 +28,18 @@ def write(a: Results, b: Results) -> None:
 
 def made_differently(a: Results, b: Results) -> list[str]:
     """What differs in where the two sets come from and in their configurations: "key: A | B"."""
+    both = [method for method in a.methods if method in b.methods]
     one, other = (
-        {what: ", ".join(values) for what, values in provenance(results)} | flat(results.config, "config")
+        {what: ", ".join(values) for what, values in provenance(results)}
+        | flat(results.config | {"methods": {m: results.config["methods"][m] for m in both}}, "config")
         for results in (a, b)
     )
     keys = [key for key in one | other if one.get(key) != other.get(key)]
-    return [f"{key}: {one.get(key, '–')} | {other.get(key, '–')}" for key in keys]
+    lines = [f"{key}: {one.get(key, '–')} | {other.get(key, '–')}" for key in keys]
+    for name, results in (("A", a), ("B", b)):
+        alone = [results.title(method) for method in results.methods if method not in both]
+        lines += [f"in {name} alone: {', '.join(alone)}"] if alone else []
+    return lines
 
 
 def flat(config: dict, place: str) -> dict[str, object]:

@@ -29,6 +29,7 @@ def write(results: Results) -> None:
         outcomes=outcomes(results),
         planned=[planned.outcome.status for planned in results.planned()],
         counted=counted,
+        size=size(results),
         tables=[as_html(table) for table in tables(results)],
         figures=figures(results),
         differences=differences(results),
@@ -53,6 +54,15 @@ def outcomes(results: Results) -> list[dict]:
         row["counts"] = counted(row["words"])
         row["reasons"] = list(dict.fromkeys(row["reasons"]))
     return list(rows.values())
+
+
+def size(results: Results) -> str:
+    """Such as "5 methods", or "2 methods in 12 settings"."""
+    methods = len({results.adapter(method) for method in results.methods})
+    settings = len(results.methods)
+    return f"{methods} method{'s' * (methods != 1)}" + (
+        f" in {settings} settings" if settings > methods else ""
+    )
 
 
 def counted(words: list[str]) -> str:

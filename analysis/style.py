@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis.collect import Results
 from analysis.files import write_file
@@ -129,6 +131,16 @@ class Drawing(NamedTuple):
 def figure(height: float, **axes) -> tuple[Figure, Any]:
     """A figure one column wide and `height` inches high, and its axes, as `pyplot.subplots` gives them."""
     return plt.subplots(figsize=(COLUMN, height), **axes)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers written out on a logarithmic axis, at least three or so however short it is."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    subs = (1, 3) if decades > 2 else (1, 2, 5)
+    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.9 else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def stacked_bars(axes: Axes, titles: list[str], parts: dict[str, list[float]], label: str) -> None:

@@ -1,5 +1,6 @@
 """A table as data, and its three printed forms: CSV, Markdown and LaTeX."""
 
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ SCALES = {
     "loss": [(0, 1, "nats", ".3f")],
     "number": [(0, 1, "", "g")],
 }
+WIDEST = 56  # characters that a column of a two-column paper holds; a wider table takes both columns
 LONGEST = 40  # rows that a page of a paper holds; a longer table is broken over pages
 
 
@@ -141,9 +143,9 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` environment with booktabs rules, or a `longtable` of more than LONGEST rows.
+    """A `table` environment with booktabs rules, `table*` where it is wide, `longtable` where it is long.
 
-    Needs `\\usepackage{booktabs}`, and `longtable` for the second.
+    Needs `\\usepackage{booktabs}`, and `longtable` for the last, which LaTeX sets in one column only.
     """
 
     def shown(text: str, bold: bool, notes: tuple[str, ...]) -> str:
@@ -151,14 +153,18 @@ def to_latex(table: Table) -> str:
         return text + (f"$^{{{table.marks(notes)}}}$" if notes else "")
 
     long = len(table.rows) > LONGEST
-    text = _frame(table, shown).to_latex(
-        index=False,
-        escape=False,
-        header=["method", *map(_tex, table.headings())],
-        column_format="l" + "r" * len(table.columns),
-        caption=f"{_tex(table.title)}. {_tex(table.caption)}",
-        label=f"tab:{table.name}",
-        longtable=long,
+    headings = ["method", *map(_stacked, table.headings())]
+    text = (
+        _frame(table, shown)
+        .set_axis(headings, axis="columns")
+        .to_latex(
+            index=False,
+            escape=False,
+            column_format="l" + "r" * len(table.columns),
+            caption=f"{_tex(table.title)}. {_tex(table.caption)}",
+            label=f"tab:{table.name}",
+            longtable=long,
+        )
     )
     below = [_tex(remark) for remark in table.remarks]
     below += [rf"$^{{{number}}}$ {_tex(note)}" for number, note in enumerate(table.footnotes(), start=1)]
@@ -166,9 +172,23 @@ def to_latex(table: Table) -> str:
     small = "\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
     if long:
         return "{" + small + text + notes + "\\par}\n"
-    end = "\\end{table}\n"
-    top = "\\begin{table}\n"
-    return text.replace(top, top + "\\centering" + small, 1).removesuffix(end) + notes + end
+    star = "*" if _width(table) > WIDEST else ""
+    inside = text.removeprefix("\\begin{table}\n").removesuffix("\\end{table}\n")
+    return f"\\begin{{table{star}}}\n\\centering{small}{inside}{notes}\\end{{table{star}}}\n"
+
+
+def _stacked(heading: str) -> str:
+    """A heading in LaTeX, broken into lines where it is longer than numbers are."""
+    lines = [_tex(line) for line in textwrap.wrap(heading, 12, break_long_words=False)]
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r"\\".join(lines) + "}"
+
+
+def _width(table: Table) -> int:
+    """Characters across the table as LaTeX sets it, about."""
+    texts = [[row.title, *cells] for row, cells in table.texts()]
+    headings = [max(map(len, heading.split())) for heading in ("method", *table.headings())]
+    columns = zip(headings, *([len(text) for text in row] for row in texts), strict=True)
+    return sum(max(lengths) + 2 for lengths in columns)
 
 
 def _frame(table: Table, shown: Callable[[str, bool, tuple[str, ...]], str]) -> pd.DataFrame:

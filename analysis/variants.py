@@ -7,16 +7,16 @@ import pandas as pd
 
 from analysis.cells import held_out
 from analysis.collect import Results
+from analysis.titles import RATE, differing, said
 
-RATE = "lr"
-NOT_PARAMETERS = {"method", "grid"}
 MOST = 3  # entries of one method that are still shown one by one
 
 
 class Trial(NamedTuple):
     lr: float
-    loss: float | None  # held-out, nats; None where the run failed
-    beside: str = ""  # what else was tried, such as "gap 50"
+    loss: float | None  # held-out, nats; None where no run has one
+    beside: str = ""  # what else was tried, such as "gap = 50"
+    status: str | None = None  # of the run without a loss, where it is known
 
 
 def families(results: Results) -> dict[str, pd.DataFrame]:
@@ -32,11 +32,7 @@ def families(results: Results) -> dict[str, pd.DataFrame]:
 
 
 def _frame(results: Results, methods: list[str]) -> pd.DataFrame:
-    common = {"steps": results.config["train"].get("steps")}
-    settings = [common | results.config["methods"][method] for method in methods]
-    frame = pd.DataFrame(settings, index=methods, dtype=object).drop(columns=NOT_PARAMETERS, errors="ignore")
-    varied = [name for name in frame if frame[name].astype(str).nunique() > 1]
-    frame = frame[sorted(varied, key=lambda name: name == RATE)]
+    frame = pd.DataFrame.from_dict(differing(results.config, methods), orient="index", dtype=object)
     means = [fmean(found.values()) if (found := held_out(results, m)[1]) else None for m in methods]
     return frame.assign(loss=pd.Series(means, index=methods, dtype=float))
 
@@ -80,12 +76,19 @@ def trials(results: Results) -> dict[str, list[Trial]]:
         if RATE in frame and not found[best]:
             same = alike(frame, best)
             losses = same["loss"].astype(object).where(same["loss"].notna(), None)
-            found[best] = [Trial(lr, loss) for lr, loss in zip(same[RATE], losses, strict=True)]
+            statuses = [None if loss is not None else status(results, m) for m, loss in losses.items()]
+            tried = zip(same[RATE], losses, statuses, strict=True)
+            found[best] = [Trial(lr, loss, status=word) for lr, loss, word in tried]
     return {method: _rising(tried) for method, tried in found.items() if len(tried) > 1}
 
 
+def status(results: Results, method: str) -> str:
+    """What became of a method's runs, in words: "ok", "not run", "diverged, not run"."""
+    return ", ".join(dict.fromkeys(run.status for run in held_out(results, method)[0].values()))
+
+
 def _beside(point: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in point.items() if key not in (RATE, "loss"))
+    return ", ".join(said(key, value) for key, value in point.items() if key not in (RATE, "loss"))
 
 
 def _rising(tried: list[Trial]) -> list[Trial]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-import textwrap
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from analysis.cells import listed
 from analysis.collect import Results
 from analysis.style import Drawing, figure
-from analysis.variants import families, is_numeric, varied
+from analysis.titles import named, said
+from analysis.variants import families, is_numeric, status, varied
 
 FEWEST = 6  # cells below which a grid says nothing that the table does not
 MOST = 20  # settings that a column of a paper holds
@@ -26,12 +27,15 @@ def draw(results: Results) -> Iterator[Drawing]:
         title = results.family(frame.index[0])
         numbers = [name for name in varied(frame) if is_numeric(frame[name])]
         choices = [name for name in varied(frame) if name not in numbers]
+        empty = _empty(results, frame)
         for one, two in itertools.combinations(numbers, 2):
             if grids := _grids(frame, one, two, choices):
                 others = [named(name) for name in numbers if name not in (one, two)]
-                caption = f"Held-out loss, the least over {listed(others)}." if others else "Held-out loss."
+                least = f", the least of runs that differ in {listed(others)}" if others else ""
                 what = f"{title}: {named(one)} and {named(two)}"
-                yield _drawing(f"ablation_{adapter}_{one}_{two}", what, caption, grids)
+                yield _drawing(
+                    f"ablation_{adapter}_{one}_{two}", what, f"Held-out loss{least}.", grids, empty
+                )
         for name in choices:
             settings = _settings(frame, name)
             if settings is None:
@@ -39,7 +43,15 @@ def draw(results: Results) -> Iterator[Drawing]:
             best = settings.loc[settings.min(axis=1).nsmallest(MOST).index]
             caption = "Held-out loss, the least over learning rates, where more than one was tried"
             caption += f": the {MOST} best of {len(settings)} settings." if len(settings) > MOST else "."
-            yield _drawing(f"ablation_{adapter}_{name}", f"{title}: {named(name)}", caption, {(): best})
+            what = f"{title}: {named(name)}"
+            yield _drawing(f"ablation_{adapter}_{name}", what, caption, {(): best}, empty)
+
+
+def _empty(results: Results, frame: pd.DataFrame) -> str:
+    """What a cell without a number says."""
+    words = Counter(status(results, method) for method in frame.index[frame["loss"].isna()])
+    failed = [f"{number} {word}" for word, number in words.items() if word != "not run"]
+    return f" Empty: not run{f', or failed ({listed(failed)})' if failed else ''}."
 
 
 def _grids(frame: pd.DataFrame, one: str, two: str, choices: list[str]) -> dict[tuple, pd.DataFrame]:
@@ -48,7 +60,7 @@ def _grids(frame: pd.DataFrame, one: str, two: str, choices: list[str]) -> dict[
     for values, group in frame.groupby(choices, sort=False) if choices else [((), frame)]:
         grid = group.groupby([one, two])["loss"].min().unstack()
         if grid.count().sum() >= FEWEST and min(grid.shape) > 1:
-            found[values] = grid
+            found[tuple(map(said, choices, values))] = grid
     return found
 
 
@@ -68,7 +80,9 @@ def _settings(frame: pd.DataFrame, name: str) -> pd.DataFrame | None:
     return settings if settings.count().sum() >= FEWEST else None
 
 
-def _drawing(name: str, title: str, caption: str, grids: dict[tuple, pd.DataFrame]) -> Drawing:
+def _drawing(
+    name: str, title: str, caption: str, grids: dict[tuple[str, ...], pd.DataFrame], empty: str
+) -> Drawing:
     """The grids two abreast, each under its combination of choices, as far as it tells them apart."""
     across = min(2, len(grids))
     down = math.ceil(len(grids) / across)
@@ -77,20 +91,20 @@ def _drawing(name: str, title: str, caption: str, grids: dict[tuple, pd.DataFram
     losses = pd.concat([grid.stack() for grid in grids.values()])
     norm = LogNorm(losses.min(), losses.max())
     telling = [len(set(values)) > 1 for values in zip(*grids, strict=True)]
-    for place, (values, grid) in zip(axes.flat, grids.items(), strict=False):
-        _heat(place, grid, norm)
-        place.set_title(_text(tuple(itertools.compress(values, telling))))
+    same = all(grid.index.equals(other.index) for grid, other in itertools.pairwise(grids.values()))
+    for number, (place, (values, grid)) in enumerate(zip(axes.flat, grids.items(), strict=False)):
+        _heat(place, grid, norm, left=number % across == 0 or not same)
+        place.set_title(", ".join(itertools.compress(values, telling)))
     for place in axes.flat[len(grids) :]:
         place.remove()
-    caption += "".join(
-        f" {value} throughout." for value in itertools.compress(next(iter(grids)), (not t for t in telling))
-    )
-    return Drawing(
-        name, title, f"{caption} Darker is less; framed: the least. Empty: not tried, or failed.", drawing
-    )
+    fixed = [value for value, tells in zip(next(iter(grids)), telling, strict=True) if not tells]
+    caption += f" Throughout: {', '.join(fixed)}." if fixed else ""
+    caption += empty if any(grid.isna().any(axis=None) for grid in grids.values()) else ""
+    return Drawing(name, title, f"{caption} Darker is less; framed: the least.", drawing)
 
 
-def _heat(axes: Axes, grid: pd.DataFrame, norm: LogNorm) -> None:
+def _heat(axes: Axes, grid: pd.DataFrame, norm: LogNorm, left: bool) -> None:
+    """A grid with its losses written in; its rows are named where it stands at the left."""
     axes.imshow(grid.to_numpy(dtype=float), cmap=COLOURS, norm=norm, aspect="auto")
     for (i, row), (j, column) in itertools.product(enumerate(grid.index), enumerate(grid.columns)):
         loss = grid.loc[row, column]
@@ -101,21 +115,19 @@ def _heat(axes: Axes, grid: pd.DataFrame, norm: LogNorm) -> None:
             )
         if loss == norm.vmin:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BEST, linewidth=1.5))
-    axes.set_xticks(range(len(grid.columns)), [_text(value) for value in grid.columns])
-    axes.set_yticks(range(len(grid.index)), [_text(value) for value in grid.index])
-    rows = textwrap.fill(
-        ", ".join(map(named, grid.index.names)), max(16, 3 * len(grid))
-    )  # as the rows are high
-    axes.set(xlabel=named(grid.columns.name), ylabel=rows)
+    axes.set_xticks(range(len(grid.columns)), grid.columns.map(_text))
+    axes.set_xlabel(named(grid.columns.name))
+    axes.set_yticks([])
+    if left and grid.index.nlevels > 1:
+        rows = [", ".join(map(said, grid.index.names, values)) for values in grid.index]
+        axes.set_yticks(range(len(rows)), rows)
+    elif left:
+        axes.set_yticks(range(len(grid.index)), grid.index.map(_text))
+        axes.set_ylabel(named(grid.index.name))
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def named(parameter: str) -> str:
-    return "learning rate" if parameter == "lr" else parameter.replace("_", " ")
-
-
 def _text(value: object) -> str:
-    values = value if isinstance(value, tuple) else (value,)
-    return ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in values)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Results
-from analysis.style import Drawing, figure, legend, looks
+from analysis.style import Drawing, figure, legend, looks, plain_ticks
 from analysis.variants import hiding, shown
 
 AXES = {
@@ -47,7 +47,8 @@ def draw(results: Results) -> Iterator[Drawing]:
                 alpha=0.15,
                 linewidth=0,
             )
-        axes.set(xlabel=label, ylabel="training loss, nats", xlim=(0, None))
+        axes.set(xlabel=label, ylabel="training loss, nats", xlim=(0, None), yscale="log")
+        plain_ticks(axes.yaxis)
         if key != "seconds":  # half a second is not 500m
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(drawing, axes)

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from matplotlib.ticker import LogLocator, NullLocator
-
 from analysis.collect import Results
-from analysis.style import Drawing, figure, legend, looks
+from analysis.style import Drawing, figure, legend, looks, plain_ticks
 from analysis.variants import best_line, trials
 
 
@@ -26,21 +24,19 @@ def draw(results: Results) -> Iterator[Drawing]:
             marker=look.marker,
             markersize=7,
             markerfacecolor="white",
-            label=results.title(method),
+            label=results.setting(method),
         )
         if best is not None:
             axes.plot(done[best].lr, done[best].loss, color=look.colour, marker=look.marker, markersize=7)
     axes.set(xlabel="learning rate", ylabel="held-out loss, nats", xscale="log", yscale="log")
-    for axis, ticks in ((axes.xaxis, (1, 3)), (axes.yaxis, (1, 2, 5))):
-        axis.set_major_locator(LogLocator(subs=ticks))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_locator(NullLocator())
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     legend(drawing, axes)
     caption = "The learning rates tried for each method. Filled: the least loss."
     if any(trial.beside for tried in searched.values() for trial in tried):
         caption += " Where another parameter was searched too, it has its best value."
     without = [
-        f"{results.title(m)} at {trial.lr:g}"
+        f"{results.setting(m)} at {trial.lr:g}{f' ({trial.status})' if trial.status else ''}"
         for m, tried in searched.items()
         for trial in tried
         if trial.loss is None

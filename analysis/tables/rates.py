@@ -5,7 +5,7 @@ from analysis.collect import Results
 from analysis.table import Cell, Column, Row, Table
 from analysis.variants import best_line, trials
 
-NO_LOSS = Cell(notes=("the run at this rate diverged, ran out of memory or was not made",))
+NO_LOSS = Cell(notes=("no loss is recorded for this rate",))
 
 
 def table(results: Results) -> Table | None:
@@ -17,13 +17,14 @@ def table(results: Results) -> Table | None:
         losses = [trial.loss for trial in tried if trial.loss is not None]
         best = min(losses, default=None)
         for trial in tried:
-            loss = NO_LOSS if trial.loss is None else Cell(trial.loss)
+            missing = Cell(word=trial.status) if trial.status else NO_LOSS
+            loss = missing if trial.loss is None else Cell(trial.loss)
             chosen = Cell(word="yes" if trial.loss is not None and trial.loss == best else "no")
             beside = [Cell(word=trial.beside or None)] if several else []
-            rows.append(Row(method, results.title(method), [Cell(trial.lr), *beside, loss, chosen]))
-        line = best_line(tried)
+            rows.append(Row(method, results.setting(method), [Cell(trial.lr), *beside, loss, chosen]))
+        line = [trial for trial in best_line(tried) if trial.status != "not run"]
         if best is not None and best in (line[0].loss, line[-1].loss):
-            last.append(results.title(method))
+            last.append(results.setting(method))
     columns = [
         Column("lr", "learning rate", "number"),
         *([Column("beside", "with", None)] if several else []),

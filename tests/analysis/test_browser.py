@@ -9,7 +9,7 @@ import pytest
 import synthetic
 from browser import Page, executable
 
-from analysis import collect, figures, report, tables
+from analysis import collect, figures, listing, report, tables
 
 DESKTOP, PHONE = 1280, 390  # CSS pixels
 
@@ -30,7 +30,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic.tree(tmp_path_factory.mktemp("report"), settings)
     synthetic.fail(folder, settings, "full", "out of memory", "<script>alert(1)</script> & more")
     shutil.rmtree(folder / "runs/lomo")
-    for stage in (collect, tables, figures, report):
+    for stage in (listing, tables, figures, report):
         stage.write(collect.read(folder))
     return folder / "report.html"
 

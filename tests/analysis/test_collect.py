@@ -191,8 +191,11 @@ def test_two_entries_of_one_method_are_told_apart(folder: Path, settings: dict) 
     }
     synthetic.write(folder / "runs/chunkft-k8/seed-0/train.json", content)
     results = collect.read(folder)
-    assert results.title("chunkft") == "ChunkFT (chunkft)"
-    assert results.title("chunkft-k8") == "ChunkFT (chunkft-k8)"
+    assert results.title("chunkft") == "ChunkFT (lr 0.001)"
+    assert results.title("chunkft-k8") == "ChunkFT (lr 0.002)"
+    assert (
+        results.setting("chunkft") == results.setting("chunkft-k8") == results.family("chunkft") == "ChunkFT"
+    )
     assert results.title("lora") == "LoRA"
 
 

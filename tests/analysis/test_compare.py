@@ -60,7 +60,7 @@ def test_what_was_made_differently_is_said_first(sets) -> None:
     said = compare.made_differently(*sets)
     assert f"commit: {'0123456789abcdef' * 2}01234567 | {'0123456789abcdef' * 2}01234567, {'f' * 40}" in said
     assert "config.seeds: [0, 1] | [0, 1, 2]" in said
-    assert "config.methods.lora.lr: 0.001 | –" in said
+    assert "in A alone: LoRA" in said
     assert not any(line.startswith("config.train") for line in said)
     assert compare.made_differently(sets[0], sets[0]) == []
 

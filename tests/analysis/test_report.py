@@ -136,7 +136,8 @@ def test_of_many_methods_the_summary_lists_those_that_failed(tmp_path: Path) -> 
     folder = synthetic.tree(tmp_path, settings)
     synthetic.fail(folder, settings, "lora-7", "diverged", "loss is inf at step 31")
     page = made(folder)
-    assert "The other 23 of 24 methods: every result is ok." in page.text
+    assert "The other 23 of 24 settings: every result is ok." in page.text
+    assert "1 method in 24 settings" in page.text and "LoRA (lr 0.007)" in page.text
     assert "diverged: loss is inf at step 31" in page.text
 
 

@@ -191,7 +191,7 @@ def test_of_many_entries_of_chunkft_the_best_has_its_place(tmp_path: Path) -> No
     settings["methods"]["chunkft-k8"] = {"method": "chunkft", "lr": 0.002}
     folder = synthetic.tree(tmp_path, settings)
     remark = table(folder, "memory").remarks[0]
-    assert remark.startswith("ChunkFT (chunkft), the best of 2 entries, is number 1 of 2 by peak memory")
+    assert remark.startswith("ChunkFT (lr 0.001), the best of 2 settings, is number 1 of 2 by peak memory")
 
 
 def test_csv_holds_plain_units_and_no_words_among_numbers(failing: Path) -> None:
@@ -214,6 +214,11 @@ def test_latex_is_escaped_and_every_row_has_every_column() -> None:
     body = re.search(r"\\toprule(.*)\\bottomrule", text, re.DOTALL)[1]
     counts = {len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith(r"\\")}
     assert counts == {len(columns)}
+    assert r"\begin{table}" in text and r"\shortstack[r]{50 \% \& more,\\\%}" in text
+
+
+def test_a_table_wider_than_a_column_takes_both(failing: Path) -> None:
+    assert to_latex(table(failing, "time")).startswith(r"\begin{table*}")
 
 
 def test_latex_compiles(failing: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_ablation_table_has_a_row_for_each_setting_at_its_best_rate(tmp_path
     assert [cell.mean for cell in ablations.rows[0].cells[:2]] == [None, None]  # full has no chunks
     assert {row.cells[3].mean for row in ablations.rows[1:]} == {0.002}
     assert {row.cells[4].mean for row in ablations.rows[1:]} == {2}
-    assert "the best of 12 entries, is number 2 of 2 by held-out loss" in ablations.remarks[0]
+    assert "the best of 12 settings, is number 2 of 2 by held-out loss" in ablations.remarks[0]
     one = ablations.rows[1]
     assert (one.title, one.cells[0].mean, one.cells[2].word) == ("ChunkFT", 2, "contiguous")
     assert one.cells[5].mean == pytest.approx(2 / 1 + 0.5 + 1)
@@ -138,7 +138,9 @@ def test_of_many_entries_figures_and_tables_of_all_methods_show_the_best(tmp_pat
     assert f"Of more than {MOST} entries of a method" in drawn["loss_steps"].caption
     accuracy = table(results, "accuracy")
     assert [row.method for row in accuracy.rows] == ["full", "2-5-strided-0.002"]
-    assert "(2-5-strided-0.002) is number 2 of 2 by held-out loss" in accuracy.remarks[0]
+    assert (
+        "ChunkFT (K = 2, T = 5, strided, lr 0.002) is number 2 of 2 by held-out loss" in accuracy.remarks[0]
+    )
 
 
 def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -
     points = [{"lr": 0.01, "loss": None}, {"lr": 0.001, "loss": 0.5}, {"lr": 0.0001, "loss": 0.75}]
     settings["methods"]["lora"]["grid"] = points
     results = read(synthetic.tree(tmp_path / "grid", settings))
-    assert [tuple(trial) for trial in trials(results)["lora"]] == [
+    assert [trial[:3] for trial in trials(results)["lora"]] == [
         (0.0001, 0.75, ""),
         (0.001, 0.5, ""),
         (0.01, None, ""),
@@ -163,6 +165,59 @@ def test_rates_come_from_the_recorded_grid_or_from_the_entries(tmp_path: Path) -
     }
 
 
+def test_what_was_not_run_is_never_counted_as_tried_nor_said_to_have_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heatmaps, "FEWEST", 4)
+    folder = study(tmp_path, lambda entry: plain(entry) + 2 * (entry["lr"] == 0.002))
+    for name in ("2-5-strided-0.002", "2-1-strided-0.001", "2-1-strided-0.002"):
+        (folder / f"runs/{name}/seed-0/train.json").unlink()
+    results = read(folder)
+    ablations = table(results, "ablations")
+    assert "3 of 25 entries were not run" in ablations.caption
+    rows = {row.method: row.cells for row in ablations.rows}
+    assert (rows["2-5-strided-0.001"][4].mean, rows["4-5-strided-0.001"][4].mean) == (1, 2)
+    assert (rows["2-1-strided-0.001"][4].mean, rows["2-1-strided-0.001"][5].word) == (0, "not run")
+    rates = table(results, "rates")
+    assert [(row.title, row.cells[1].word) for row in rates.rows] == [
+        ("ChunkFT (K = 2, T = 5, strided)", None),
+        ("ChunkFT (K = 2, T = 5, strided)", "not run"),
+    ]
+    assert "smallest or largest tried for ChunkFT (K = 2, T = 5, strided):" in rates.remarks[0]
+    drawn = {drawing.name: drawing for drawing in figures.drawings(results)}
+    assert "at 0.002 (not run)." in drawn["rates"].caption
+    assert "Empty: not run. " in drawn["ablation_chunkft_chunks_steps_per_chunk"].caption
+    settings = json.loads((folder / "config.json").read_text()) | {"seeds": [0]}
+    for lr in (0.001, 0.002):
+        synthetic.fail(folder, settings, f"8-5-strided-{lr}", "diverged", "loss is inf")
+    drawn = {drawing.name: drawing for drawing in figures.drawings(read(folder))}
+    caption = drawn["ablation_chunkft_chunks_steps_per_chunk"].caption
+    assert "Empty: not run, or failed (2 diverged)." in caption
+
+
+def test_a_title_tells_entries_apart_by_what_is_not_usual(tmp_path: Path) -> None:
+    settings = synthetic.config(methods=("full",), seeds=(0,))
+    common = {"method": "chunkft", "chunks": 4, "state": "fp32", "resident": True, "lr": 0.001}
+    settings["methods"] |= {
+        "usual": common,
+        "more": common | {"chunks": 8},
+        "reset": common | {"state": "reset"},
+        "away": common | {"resident": False, "lr": 0.002},
+        "away-too": common | {"resident": False, "lr": 0.004},
+    }
+    folder = synthetic.tree(tmp_path, settings)
+    (folder / "runs/more/seed-0/train.json").unlink()  # a result that is missing changes no name
+    results = read(folder)
+    assert {method: results.title(method) for method in results.methods} == {
+        "full": "Full fine-tuning",
+        "usual": "ChunkFT (resident)",
+        "more": "ChunkFT (K = 8, resident)",
+        "reset": "ChunkFT (state reset, resident)",
+        "away": "ChunkFT (not resident, lr 0.002)",
+        "away-too": "ChunkFT (not resident, lr 0.004)",
+    }
+
+
 def test_a_search_of_a_second_parameter_is_told_and_drawn_at_its_best(tmp_path: Path) -> None:
     settings = synthetic.config(methods=("full", "galore"))
     settings["methods"]["full"]["grid"] = [{"lr": 0.001, "loss": 0.5}, {"lr": 0.002, "loss": 0.6}]
@@ -172,7 +227,7 @@ def test_a_search_of_a_second_parameter_is_told_and_drawn_at_its_best(tmp_path: 
     results = read(synthetic.tree(tmp_path, settings))
     rates = table(results, "rates")
     assert [column.key for column in rates.columns] == ["lr", "beside", "loss", "best"]
-    assert [row.cells[1].word for row in rates.rows] == [None, None, *["gap 200"] * 2, *["gap 50"] * 2]
+    assert [row.cells[1].word for row in rates.rows] == [None, None, *["gap = 200"] * 2, *["gap = 50"] * 2]
     assert [row.cells[3].word for row in rates.rows] == ["yes", "no", "no", "no", "yes", "no"]
     assert [trial.loss for trial in best_line(trials(results)["galore"])] == [0.7, 0.75]
     drawing = next(d for d in figures.drawings(results) if d.name == "rates")
