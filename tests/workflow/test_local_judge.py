@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,37 +35,37 @@ def always_seven(tiny: Path, folder: Path) -> None:
             model.lm_head.weight[following] = model.model.embed_tokens.weight[token]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(TURN)
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """Serves a model's folder and returns its address."""
-    running = []
-
-    def start(folder: Path) -> str:
-        (folder / "chat_template.jinja").write_text(TURN)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"http://127.0.0.1:{free.getsockname()[1]}"
-        command = [Path(sys.executable).parent / "transformers", "serve", folder, "--device", "cpu"]
-        command += ["--host", "127.0.0.1", "--port", address.rpartition(":")[2]]
-        offline = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        log = tmp_path / "server.log"
-        with open(log, "wb") as file:
-            server = subprocess.Popen(command, env={**os.environ, **offline}, stdout=file, stderr=file)
-        running.append(server)
-        while server.poll() is None:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                return f"{address}/v1"
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError(f"the server ended: {log.read_text()}")
-
-    yield start
-    for server in running:
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server that loads the model a call names."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [Path(sys.executable).parent / "transformers", "serve", "--device", "cpu"]
+    command += ["--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
+    folder = tmp_path_factory.mktemp("server")
+    offline = {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(command, env={**os.environ, **offline}, stdout=log, stderr=log)
+    try:
+        while not healthy(url):
+            assert server.poll() is None, f"the server ended: {(folder / 'log').read_text()}"
+            time.sleep(0.1)
+        yield f"{url}/v1"
+    finally:
         server.terminate()
         server.wait()
+
+
+def healthy(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def settings(folder: Path, address: str, data_root: Path) -> dict:
@@ -86,11 +86,11 @@ def real_questions(data_root: Path, count: int) -> list[dict]:
     return mt_bench.read_questions(data_root / "data" / "mt_bench" / "question.jsonl", count)
 
 
-def test_a_served_model_judges_from_end_to_end(tiny_model, serve, data_root, tmp_path) -> None:
+def test_a_served_model_judges_from_end_to_end(tiny_model, address, data_root, tmp_path) -> None:
     served = tmp_path / "judge"
     always_seven(tiny_model, served)
     questions = real_questions(data_root, 3)
-    told = {**SETTINGS, "judge": settings(served, serve(served), data_root)}
+    told = {**SETTINGS, "judge": settings(served, address, data_root)}
     judge.check(told["judge"], questions)
     found, samples = mt_bench.evaluation(*load(tiny_model, "cpu"), told, questions, "m", "run", tmp_path)
     assert (found["score"], found["scores"]["turn 2"], found["judge"]) == (7, 7, str(served))
@@ -98,12 +98,13 @@ def test_a_served_model_judges_from_end_to_end(tiny_model, serve, data_root, tmp
 
 
 def test_a_served_model_that_tells_stories_fails_the_evaluation(
-    tiny_model, serve, data_root, tmp_path
+    tiny_model, address, data_root, tmp_path
 ) -> None:
     """Fluent, and no verdict: the question is named, and what the judge said is kept."""
     served = tmp_path / "judge"
     shutil.copytree(data_root / "models" / "stories260K", served, copy_function=shutil.copyfile)
-    told = {**SETTINGS, "judge": settings(served, serve(served), data_root)}
+    (served / "chat_template.jinja").write_text(TURN)
+    told = {**SETTINGS, "judge": settings(served, address, data_root)}
     with pytest.raises(InputError, match="question 81, turn 1 has no score from the judge"):
         questions = real_questions(data_root, 1)
         mt_bench.evaluation(*load(tiny_model, "cpu"), told, questions, "m", "run", tmp_path)
