@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,11 @@ IMPORTED = [
 ]
 
 
-def load(path: Path) -> list[Case]:
-    """Every case of the config, in its order, each once.  InputError names what is wrong."""
+def read(path: Path) -> dict[str, Any]:
+    """The config, `models` with the built-in shapes and `methods` with every parameter.
+
+    InputError names what is wrong.
+    """
     try:
         config = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -66,37 +70,50 @@ def load(path: Path) -> list[Case]:
             raise InputError(
                 f"`{key}` is {config.get(key)!r}; give a {'word' if expected is str else 'number'}"
             )
-    shapes = {**SHAPES, **config["models"]}
-    methods = {name: _method(name, given or {}) for name, given in config["methods"].items()}
+    config["models"] = {**SHAPES, **config["models"]}
+    config["methods"] = {name: _method(name, given or {}) for name, given in config["methods"].items()}
     for name, setting in config["settings"].items():
         _check_keys(setting, f"`settings.{name}`", ("loss", "checkpointing"))
-        _one_of(f"settings.{name}.loss", setting.get("loss"), LOSSES)
-        _one_of(f"settings.{name}.checkpointing", setting.get("checkpointing"), CHECKPOINTING)
-    plain = {key: config[key] for key in PLAIN}
+        check_one_of(f"settings.{name}.loss", setting.get("loss"), LOSSES)
+        check_one_of(f"settings.{name}.checkpointing", setting.get("checkpointing"), CHECKPOINTING)
+    return config
+
+
+def load(path: Path) -> list[Case]:
+    """Every case of the config, in its order, each once.  InputError names what is wrong."""
+    config = read(path)
+    shapes, settings, methods = config["models"], config["settings"], config["methods"]
     cases: dict[str, Case] = {}
     for number, given in enumerate(config["grid"], start=1):
         _check_keys(given, f"row {number} of `grid`", GRID)
         row = {**GRID, **given}
-        for key, known in (("models", shapes), ("settings", config["settings"]), ("methods", methods)):
+        for key, known in (("models", shapes), ("settings", settings), ("methods", methods)):
             row[key] = list(known) if row[key] == "all" else row[key] or []
             for name in row[key]:
-                _one_of(f"grid.{key}", name, known)
+                check_one_of(f"grid.{key}", name, known)
         axes = (row[key] for key in ("models", "batch_sizes", "lengths", "settings", "methods"))
         for model, batch_size, length, setting, entry in itertools.product(*axes):
-            case = Case(
-                model=model,
-                shape=shapes[model],
-                batch_size=batch_size,
-                length=length,
-                setting=setting,
-                **config["settings"][setting],
-                entry=entry,
-                settings=methods[entry],
-                renewal=row["renewal"],
-                **{**plain, "limit": row["limit"] or plain["limit"]},
-            )
+            case = case_of(config, model, batch_size, length, setting, entry)
+            case = replace(case, renewal=row["renewal"], limit=row["limit"] or case.limit)
             cases.setdefault(case.place, case)
     return list(cases.values())
+
+
+def case_of(
+    config: dict[str, Any], model: str, batch_size: int, length: int, setting: str, entry: str
+) -> Case:
+    return Case(
+        model=model,
+        shape=config["models"][model],
+        batch_size=batch_size,
+        length=length,
+        setting=setting,
+        **config["settings"][setting],
+        entry=entry,
+        settings=config["methods"][entry],
+        renewal=False,
+        **{key: config[key] for key in PLAIN},
+    )
 
 
 def _check_keys(given: Any, place: str, known: Iterable[str]) -> None:
@@ -107,7 +124,7 @@ def _check_keys(given: Any, place: str, known: Iterable[str]) -> None:
             raise InputError(f"{place} has an unknown key `{key}`; known here: {', '.join(known)}")
 
 
-def _one_of(place: str, value: Any, known: Iterable[str]) -> None:
+def check_one_of(place: str, value: Any, known: Iterable[str]) -> None:
     if value not in known:
         raise InputError(f"`{place}`: there is no {value!r}; known here: {', '.join(known)}")
 
@@ -115,7 +132,7 @@ def _one_of(place: str, value: Any, known: Iterable[str]) -> None:
 def _method(name: str, given: dict) -> dict:
     """The entry's settings with every parameter of its method filled in."""
     file = given.get("method", name)
-    _one_of(f"methods.{name}", file, baselines.methods())
+    check_one_of(f"methods.{name}", file, baselines.methods())
     parameters = baselines.methods()[file].PARAMETERS
     _check_keys(given, f"`methods.{name}`", ("method", *parameters))
     return {**parameters, **given, "method": file}

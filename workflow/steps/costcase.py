@@ -3,6 +3,8 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 from unittest.mock import patch
@@ -132,11 +134,10 @@ def check_idle(patience: float = 5.0) -> None:
         time.sleep(0.2)
 
 
-def measure(case: Case) -> dict[str, dict]:
-    """The `memory`, `time`, `batch` and `renewal` sections of a result."""
+@contextmanager
+def prepared(case: Case) -> Iterator[tuple[baselines.Tuning, Callable[[Any], Any], "Decompositions"]]:
+    """The tuning to take steps of, within the context, and the loss as a function of the model."""
     import torch
-
-    from workflow.steps.profile import profile, step_seconds
 
     torch.manual_seed(SEED)
     model = random_model(case.shape, case.precision, case.device, case.length)
@@ -147,16 +148,18 @@ def measure(case: Case) -> dict[str, dict]:
         del model
         tuning.model.train()
         checkpoint(tuning.model, case.checkpointing)
-        sections: dict[str, Any] = profile(
-            tuning,
-            lambda model: loss(model, ids, case.loss),
-            case.lr,
-            case.device,
-            warmup=case.warmup,
-            steps=case.steps,
-            sampled=case.turns,
-        )
-    sections["time"]["tokens_per_second"] = ids.numel() / step_seconds(sections["time"])
+        yield tuning, lambda model: loss(model, ids, case.loss), decompositions
+
+
+def measure(case: Case) -> dict[str, dict]:
+    """The `memory`, `time`, `batch` and `renewal` sections of a result."""
+    from workflow.steps.profile import profile, step_seconds
+
+    with prepared(case) as (tuning, loss, decompositions):
+        repeats = {"warmup": case.warmup, "steps": case.steps, "sampled": case.turns}
+        sections: dict[str, Any] = profile(tuning, loss, case.lr, case.device, **repeats)
+    tokens = case.batch_size * case.length
+    sections["time"]["tokens_per_second"] = tokens / step_seconds(sections["time"])
     sections["batch"] = {
         "batch_size": case.batch_size,
         "length": case.length,
@@ -164,7 +167,7 @@ def measure(case: Case) -> dict[str, dict]:
         "checkpointing": case.checkpointing != "none",
     }
     if case.renewal:
-        del tuning
+        del tuning, loss
         sections["renewal"] = decompositions.measured()
     return sections
 

@@ -33,35 +33,13 @@ def profile(
     """
     visited, spread = sample(tuning.turns, sampled)
     tracker = MemoryTracker(device)
-    tracker.label([*tuning.model.parameters(), *tuning.model.buffers()], "weights")
-    tracker.label(state_tensors(tuning.optimizer), "optimizer")
+    label_what_is_there(tracker, tuning)
     counters = Counters(device)
     after_load = tracker.current if counters.allocated is None else counters.allocated
-
-    trace: dict[str, Any] = {}
-    held = {"gradients": 0, "optimizer": 0}  # the most between the phases of a step
-
-    def tracked_step() -> None:
-        tracker.levels.clear()
-        marks: list[int] = []
-
-        def mark() -> None:
-            _label(tracker, tuning)
-            now = tracker.breakdown(at_peak=False)
-            held.update({part: max(size, now[part]) for part, size in held.items()})
-            marks.append(len(tracker.levels))
-
-        take_step(tuning, loss, lr, mark)
-        if max(tracker.levels, default=0) == tracker.peak:
-            trace.update(_thinned(tracker.levels, marks))
-
+    # on a CPU the idle turns' state counts too, so all of it has to be made
+    tracked = visited if device == "cuda" else list(range(tuning.turns))
     with tracker:
-        if tuning.jump:
-            tuning.jump(visited[0])
-            tracked_step()
-        # on a CPU the idle turns' state counts too, so all of it has to be made
-        for _ in visits(tuning, visited if device == "cuda" else list(range(tuning.turns)), 2, tracked_step):
-            counters.read()
+        seen = tracked_steps(tuning, loss, lr, tracker, tracked, counters.read)
     watch = Stopwatch(device)
 
     def timed_step() -> list[float]:
@@ -91,10 +69,48 @@ def profile(
         "pinned": counters.pinned(),
         "card": counters.card(),
         "peak_lowest": min(peaks) if device == "cuda" else None,
-        "held": held,
-        "trace": trace,
+        **seen,
     }
     return {"memory": memory, "time": _times(rows, spread, tuning)}
+
+
+def label_what_is_there(tracker: MemoryTracker, tuning: Tuning) -> None:
+    tracker.label([*tuning.model.parameters(), *tuning.model.buffers()], "weights")
+    tracker.label(state_tensors(tuning.optimizer), "optimizer")
+
+
+def tracked_steps(
+    tuning: Tuning,
+    loss: Loss,
+    lr: float,
+    tracker: MemoryTracker,
+    turns: list[int],
+    after_visit: Callable[[], Any] = lambda: None,
+) -> dict[str, Any]:
+    """Two steps in each turn: the `trace` of the one with the highest level, and what phases leave `held`."""
+    trace: dict[str, Any] = {}
+    held = {"gradients": 0, "optimizer": 0}
+
+    def step() -> None:
+        tracker.levels.clear()
+        marks: list[int] = []
+
+        def mark() -> None:
+            _label(tracker, tuning)
+            now = tracker.breakdown(at_peak=False)
+            held.update({part: max(size, now[part]) for part, size in held.items()})
+            marks.append(len(tracker.levels))
+
+        take_step(tuning, loss, lr, mark)
+        if max(tracker.levels, default=0) == tracker.peak:
+            trace.update(_thinned(tracker.levels, marks))
+
+    if tuning.jump:
+        tuning.jump(turns[0])
+        step()
+    for _ in visits(tuning, turns, 2, step):
+        after_visit()
+    return {"held": held, "trace": trace}
 
 
 def sample(turns: int, count: int) -> tuple[list[int], list[int]]:

@@ -1,0 +1,103 @@
+"""What is predicted without a GPU is what was measured on one."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_cost import TINY, case
+
+from workflow.steps import cost, costcase, predict
+from workflow.steps.memory import MemoryTracker
+from workflow.steps.profile import label_what_is_there, tracked_steps
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.mark.parametrize("entry", ["full", "lora", "galore"])
+def test_a_prediction_is_what_the_step_holds(config: Path, entry: str) -> None:
+    """Without what a GPU alone does: recomputation that keeps inputs on the host."""
+    small = case(config, entry, checkpointing="none")
+    with costcase.prepared(small) as (tuning, loss, _):
+        real = MemoryTracker("cpu")
+        label_what_is_there(real, tuning)
+        with real:
+            tracked_steps(tuning, loss, small.lr, real, [0])
+    found = predict.predict(replace(small, device="cuda"))
+    assert found["status"] == "ok", found["reason"]
+    for part in ("weights", "gradients", "optimizer"):
+        assert found[part] == pytest.approx(real.breakdown()[part], rel=0.01)
+    assert found["peak"] - predict.WORKSPACES == pytest.approx(real.peak, rel=0.03)
+
+
+def test_idle_state_counts_on_the_host_for_every_chunk(config: Path) -> None:
+    given = case(config, "chunkft-k4", device="cuda", precision="bfloat16")
+    shape = {**given.shape, "num_hidden_layers": 8}
+    settings = {**given.settings, "chunks": 16, "state": "fp32"}
+    found = predict.predict(replace(given, shape=shape, settings=settings))
+    assert found["status"] == "ok", found["reason"]
+    # two fp32 moments and sixteen low bits of the master for each 16-bit weight, but those on the device
+    assert found["host"] == pytest.approx(found["weights"] / 2 * 10 * 15 / 16, rel=0.1)
+    reset = predict.predict(replace(given, shape=shape, settings={**settings, "state": "reset"}))
+    assert reset["host"] < 0.4 * found["host"]
+    assert reset["peak"] == found["peak"]
+
+
+def test_what_cannot_be_predicted_says_why(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = predict.predict(case(config, "full-pure", device="cuda"))
+    assert refused["status"] == "not supported"
+
+    def fails(*_: object) -> None:
+        raise NotImplementedError("no kernel for this\nand more")
+
+    monkeypatch.setattr(costcase, "loss", fails)
+    made = predict.predict(case(config, "full", device="cuda"))
+    assert made == {"status": "not predicted", "reason": "NotImplementedError: no kernel for this"}
+
+
+def test_nothing_of_the_pretence_is_left(config: Path) -> None:
+    predict.predict(case(config, "full", device="cuda"))
+    assert torch.zeros(1, device="meta").is_meta and not torch.zeros(1, device="meta").is_cuda
+    assert torch.Generator is torch._C.Generator
+    assert torch.zeros(2).device.type == "cpu"
+
+
+@pytest.mark.parametrize("json_too", [True, False])
+def test_the_command_shows_every_method(config: Path, json_too: bool) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "workflow.steps.predict",
+        "--model",
+        "tiny",
+        "--seq",
+        "32",
+        "--batch",
+        "2",
+    ]
+    command += ["--config", config, "--memory", "1MiB", "--methods", "full", "chunkft-k4"]
+    done = subprocess.run(
+        [*command, *(["--json"] if json_too else [])], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    if not json_too:
+        assert [line.split()[0] for line in done.stdout.splitlines()] == ["method", "full", "chunkft-k4"]
+        return
+    full, chunkft = json.loads(done.stdout)
+    assert full["method"] == "full" and full["fits"] is False and full["peak_gib"] > 0
+    assert (chunkft["chunks"], chunkft["partition"], chunkft["checkpointing"]) == (4, "contiguous", "chunkft")
+
+
+def test_an_unknown_model_is_refused_by_name(config: Path) -> None:
+    with pytest.raises(cost.InputError, match="`--model no-such-thing` is neither a known shape"):
+        predict.shape_of("no-such-thing")
