@@ -233,7 +233,8 @@ class Workers:
         made = read_json(self.out / case.place)
         what = made["status"] + (f" ({made['reason']})" if made["reason"] else "")
         if made["status"] == "ok":
-            what = f"{made['memory']['peak'] / 2**30:.2f} GiB, {made['time']['step']:.3f} s a step"
+            spent = f"{made['time']['step']:.3f} s a step" if made["time"] else made["reason"]
+            what = f"{made['memory']['peak'] / 2**30:.2f} GiB, {spent}"
         place = case.place.removesuffix(".json")
         return f"{self.done}/{self.total}  gpu {card}  {place}: {what}  [{seconds:.1f} s]"
 

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import baselines
+from workflow.steps import host
 from workflow.steps.files import InputError
 from workflow.steps.fingerprint import code_fingerprint
 from workflow.steps.provenance import provenance
@@ -112,7 +113,11 @@ def outcome(case: Case, experiment: str) -> dict:
     if case.device == "cuda":
         check_idle()
     try:
-        return record(case, experiment, "ok", **measure(case))
+        sections = measure(case)
+        reason = host.busy(sections["host"])
+        if reason:
+            sections["time"] = None
+        return record(case, experiment, "ok", reason, **sections)
     except Exception as error:
         return record(case, experiment, *status_of(error))
 
@@ -152,12 +157,14 @@ def prepared(case: Case) -> Iterator[tuple[baselines.Tuning, Callable[[Any], Any
 
 
 def measure(case: Case) -> dict[str, dict]:
-    """The `memory`, `time`, `batch` and `renewal` sections of a result."""
+    """The `memory`, `time`, `host`, `batch` and `renewal` sections of a result."""
     from workflow.steps.profile import profile, step_seconds
 
     with prepared(case) as (tuning, loss, decompositions):
+        watch = host.Watch()
         repeats = {"warmup": case.warmup, "steps": case.steps, "sampled": case.turns}
         sections: dict[str, Any] = profile(tuning, loss, case.lr, case.device, **repeats)
+    sections["host"] = watch.seen()
     tokens = case.batch_size * case.length
     sections["time"]["tokens_per_second"] = tokens / step_seconds(sections["time"])
     sections["batch"] = {
