@@ -86,8 +86,12 @@ FOOTPRINTS: dict[str, Callable[[Sizes, dict[str, Any]], tuple[int, int]]] = {
     "badam": lambda s, p: (
         (s.total, 12 * s.active) if p["embedding_and_head"] else (LAYERS * s.layer, 12 * s.layer)
     ),
-    # 2605.21177: every chunk's moments are kept; an idle 16-bit weight's master is 16 bits more
-    "chunkft": lambda s, p: (s.total, s.total * (8 if s.weight == 4 else 10)),
+    # 2605.21177: the moments of every chunk, or of the active one alone; the master of a 16-bit weight is
+    # 16 bits more, whether active or idle
+    "chunkft": lambda s, p: (
+        s.total,
+        8 * (s.active if p["state"] == "reset" else s.total) + (0 if s.weight == 4 else 2 * s.total),
+    ),
 }
 
 

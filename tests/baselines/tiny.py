@@ -43,8 +43,8 @@ CASES = {
     ],
     "lomo": [Case("lomo", lr=0.1), Case("lomo", precision="bfloat16", lr=0.1)],
     "chunkft": [
-        Case("chunkft", {"chunks": 3, "steps_per_chunk": 2}, lr=1e-2),
-        Case("chunkft", {"chunks": 3, "steps_per_chunk": 2, "partition": "contiguous"}, "bfloat16", lr=1e-2),
+        Case("chunkft", {"chunks": 3, "steps_per_chunk": 4, "state": "fp32"}, lr=1e-2),
+        Case("chunkft", {"chunks": 3, "steps_per_chunk": 4, "partition": "contiguous"}, "bfloat16", lr=1e-2),
     ],
     "adamw8bit": [Case("adamw8bit"), Case("adamw8bit", precision="bfloat16")],
     "sgd": [Case("sgd", lr=0.1), Case("sgd", {"momentum": 0.9}, "bfloat16", lr=0.03)],
