@@ -124,8 +124,12 @@ def attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
-    """By the kernels CUDA has for it, which never hold the scores; on "meta" torch chooses others."""
+    """By the kernels CUDA has for it, which never hold the scores; on "meta" torch chooses others.
+
+    Flash attention takes fewer heads of keys and values than of queries as they are.
+    """
     if attn_mask is None:
         flash = aten._scaled_dot_product_flash_attention
         return flash(query, key, value, dropout_p, is_causal, scale=scale)[0]  # type: ignore[no-any-return]

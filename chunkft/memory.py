@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from chunkft.checkpointing import OFFLOAD_BYTES, Recomputed, Shelf
-from chunkft.partition import Chunks, Slice
+from chunkft.fakecuda import fake_cuda
+from chunkft.head import head_loss
+from chunkft.partition import Chunks
 from chunkft.precision import needs_master
-from chunkft.subtensor import Sites
 
 Loss = Callable[[nn.Module], Tensor]
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+# cuBLAS's workspaces on a CUDA device, which torch takes from its allocator: one for the thread that runs
+# forward, one for backward's.  32 MiB each on Hopper, 8 on others.
+WORKSPACES = 2 * 32 * 2**20
 
 
 def size(name: str, given: int | float | str) -> int:
@@ -60,15 +63,16 @@ def chunk_bytes(
 
 
 def fewest_chunks(
-    model: nn.Module,
+    weights: int,
     cut: Callable[[int], Chunks],
     parameters: dict[str, nn.Parameter],
     cost: Callable[[int, torch.dtype], tuple[float, float]],
     memory: int,
-    activations: int | Loss,
+    activations: int | Callable[[int], int],
 ) -> int:
     """The smallest K whose largest chunk fits into `memory` beside the weights and `activations`.
 
+    In place of the activations' bytes, a function from K to the peak of training with it.
     Raises ValueError, saying what would fit, when no K does.
     """
 
@@ -78,124 +82,139 @@ def fewest_chunks(
         except ValueError:
             return False
 
-    weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
-    if callable(activations):
-        # Of large chunks, since active layers keep more: the first, for which backward runs to the bottom,
-        # and one amidst the layers.
-        probe = 4 if can_be_cut(4) else 1
-        activations = activation_bytes(model, activations, [cut(probe)[0], cut(probe)[probe // 2]])
-    floor = weights + activations
-
-    def needed(chunks: int) -> float:
+    def chunk(chunks: int) -> tuple[float, float]:
         largest = max(sum(parameters[s.name][s.index()].numel() for s in chunk) for chunk in cut(chunks))
         dtype = max((p.dtype for p in parameters.values()), key=lambda d: d.itemsize)
-        held, update = cost(largest, dtype)
-        return weights + held + max(activations, update)  # activations are gone when the update begins
+        return cost(largest, dtype)
 
-    # Doubling, then bisection: the largest chunk never grows by much with K.
-    low, high = 0, 1
-    while needed(high) > memory:
-        # Of the numbers of chunks that do not fit either, name none that is large for little.
-        hopeless = memory < floor and needed(high) < 1.01 * floor
-        if hopeless or not can_be_cut(2 * high):
-            raise ValueError(
-                f"memory={memory / 2**30:.4g} GiB is too little: the weights take {weights / 2**30:.4g} GiB, "
-                f"activations {activations / 2**30:.4g}; "
-                f"{needed(high) / 2**30:.4g} GiB would do, at chunks={high}"
-            )
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if needed(middle) <= memory else (middle, high)
-    return high
+    def search(activations: float) -> int:
+        def needed(chunks: int) -> float:
+            held, update = chunk(chunks)
+            return weights + held + max(activations, update)  # activations are gone when the update begins
+
+        # Doubling, then bisection: the largest chunk never grows by much with K.
+        floor, low, high = weights + activations, 0, 1
+        while needed(high) > memory:
+            # Of the numbers of chunks that do not fit either, name none that is large for little.
+            hopeless = memory < floor and needed(high) < 1.01 * floor
+            if hopeless or not can_be_cut(2 * high):
+                raise ValueError(
+                    f"memory={memory / 2**30:.4g} GiB is too little: the weights take "
+                    f"{weights / 2**30:.4g} GiB, activations {activations / 2**30:.4g}; "
+                    f"{needed(high) / 2**30:.4g} GiB would do, at chunks={high}"
+                )
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if needed(middle) <= memory else (middle, high)
+        return high
+
+    if not callable(activations):
+        return search(activations)
+    peaks: dict[int, int] = {}
+    chunks = search(0)
+    while chunks not in peaks:
+        peaks[chunks] = activations(chunks)
+        chunks = search(peaks[chunks] - weights - chunk(chunks)[0])
+    # The last one fits by what it needs beside its chunk, unless that hardly changes with K.
+    while peaks.setdefault(chunks, activations(chunks)) > memory:
+        chunks += 1
+    return min(k for k, peak in peaks.items() if peak <= memory)
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operators make, weights apart: those alive now and the most at any time."""
+    """Bytes of the storages that operators make on a device: those alive now and the most at any time."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, device: str, tensors: Iterable[Tensor] = ()) -> None:
         super().__init__()
+        self.device = device
         self.live = self.peak = 0
-        self._weights = {p.untyped_storage()._cdata for p in model.parameters()}
         self._counted: dict[int, int] = {}
+        self._count(tensors)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        for t in tree_leaves(result):
-            storage = t.untyped_storage() if isinstance(t, Tensor) else None
-            if storage is not None and not self._known(storage._cdata):
+        self._count(t for t in tree_leaves(result) if isinstance(t, Tensor))
+        return result
+
+    def _count(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._counted and tensor.device.type == self.device:
                 self._counted[storage._cdata] = storage.nbytes()
                 self.live += storage.nbytes()
                 weakref.finalize(storage, self._forget, storage._cdata)
         self.peak = max(self.peak, self.live)
-        return result
-
-    def _known(self, key: int) -> bool:
-        return key in self._weights or key in self._counted
 
     def _forget(self, key: int) -> None:
         self.live -= self._counted.pop(key, 0)
 
-    def leave_out_gradient(self, leaf: Tensor) -> None:
-        """From now on do not count the leaf's gradient: a hook for when it is accumulated."""
-        assert leaf.grad is not None
-        self._forget(leaf.grad.untyped_storage()._cdata)
-
-
-class Host(Shelf):
-    """Stands for pinned memory: keeps a tensor's shape, and makes a new one when it is taken."""
-
-    def put(self, x: Tensor) -> Any:
-        small = x.nbytes < OFFLOAD_BYTES or isinstance(x, nn.Parameter)
-        return x if small or self._layer.stays else (x.shape, x.dtype, x.device)
-
-    def take(self, kept: Any) -> Tensor:
-        return kept if isinstance(kept, Tensor) else torch.empty(kept[0], dtype=kept[1], device=kept[2])
-
 
 def language_model_loss(batch_size: int, sequence_length: int) -> Loss:
-    """The loss of a language model of transformers for a batch of this shape."""
+    """The loss that a language model of transformers returns, which holds all logits, for such a batch."""
 
     def loss(model: nn.Module) -> Tensor:
         device = next(model.parameters()).device
         ids = torch.zeros(batch_size, sequence_length, dtype=torch.long, device=device)
-        return model(input_ids=ids, labels=ids).loss  # type: ignore[no-any-return]
+        return model(input_ids=ids, labels=ids, use_cache=False).loss  # type: ignore[no-any-return]
 
     return loss
 
 
-def activation_bytes(model: nn.Module, loss: Loss, chunks: Iterable[list[Slice]]) -> int:
-    """The most bytes that forward and backward of `loss(model)` hold beside weights and finished gradients.
+def head_model_loss(batch_size: int, sequence_length: int) -> Loss:
+    """The same by `head_loss` on the model's last hidden states, without ever holding all logits."""
 
-    Found by running them with tensors that hold no data, for each of these chunks.
+    def loss(model: Any) -> Tensor:
+        ids = torch.zeros(
+            batch_size, sequence_length, dtype=torch.long, device=next(model.parameters()).device
+        )
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return head_loss(hidden[:, :-1], model.get_output_embeddings(), ids[:, 1:])
+
+    return loss
+
+
+def step_bytes(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -> tuple[int, int]:
+    """The most bytes on a CUDA device, and on the host, while `make(model)`, a ChunkFT, trains by `loss`.
+
+    Found with a copy of the model that holds no data: two steps on each of the first two chunks, for which
+    backward runs to the bottom, one amidst the layers, and the last.  The host's are for a whole cycle.
     """
-    peaks = []
-    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+    workspaces = WORKSPACES if next(model.parameters()).is_cuda else 0
+    with warnings.catch_warnings(), fake_cuda():
         warnings.simplefilter("ignore")
-        tensors = [*model.parameters(), *model.buffers()]
-        tensors += [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
-        twin = copy.deepcopy(model, {id(t): mode.from_tensor(t) for t in tensors})
-        for module in twin.modules():
-            forward = vars(module).get("forward")
-            if isinstance(forward, Recomputed) and forward.shelf and next(module.parameters()).is_cuda:
-                forward.shelf = Host()
-        sites = Sites(twin)
-        for slices in chunks:
-            sites.deactivate(twin)
-            leaves = sites.activate(slices)
-            with LiveBytes(twin) as memory:
-                hooks = [
-                    leaf.register_post_accumulate_grad_hook(memory.leave_out_gradient) for leaf in leaves
-                ]
-                try:
-                    loss(twin).backward()
-                except Exception as error:
-                    raise ValueError(
-                        f"activations: trying the loss on tensors without data failed ({error}); "
-                        "give a number of bytes"
-                    ) from error
-            peaks.append(memory.peak)
-            for leaf, hook in zip(leaves, hooks, strict=True):
-                leaf.grad = None
-                hook.remove()
-    return max(peaks)
+        twin = _on_card(model)
+        optimizer = make(twin)
+        try:
+            device, host = LiveBytes("cuda", [*twin.parameters(), *twin.buffers()]), LiveBytes("cpu")
+            chunks, length = len(optimizer.chunks), optimizer.steps_per_chunk
+            visited = sorted({0, min(1, chunks - 1), chunks // 2, chunks - 1})
+
+            def step() -> None:
+                loss(twin).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+            with host, device:
+                step()
+                for turn in (*visited[1:], 0):
+                    optimizer.steps = (chunks + turn) * length - 1  # the coming step ends the turn before
+                    step()
+                    step()
+        except Exception as error:
+            raise ValueError(
+                f"activations: trying the loss on tensors without data failed ({error}); "
+                "give a number of bytes"
+            ) from error
+    idle = sum(v.nbytes for s in optimizer._states.idle.values() for v in s.values() if isinstance(v, Tensor))
+    return device.peak + workspaces, host.peak + idle * (chunks - len(visited)) // len(visited)
+
+
+def _on_card(model: nn.Module) -> nn.Module:
+    """A copy whose tensors are on the device that is not there."""
+    tensors = [*model.buffers()]
+    tensors += [v for module in model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+    memo: dict[int, Any] = {id(t): torch.empty_like(t, device="cuda") for t in tensors}
+    for p in model.parameters():
+        memo[id(p)] = nn.Parameter(torch.empty_like(p, device="cuda"), requires_grad=p.requires_grad)
+    return copy.deepcopy(model, memo)

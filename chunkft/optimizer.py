@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from chunkft import partition as partitions
-from chunkft.memory import chunk_bytes, fewest_chunks, language_model_loss, size, state_bytes
+from chunkft.memory import (
+    chunk_bytes,
+    fewest_chunks,
+    language_model_loss,
+    size,
+    state_bytes,
+    step_bytes,
+)
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import POLICIES, RESIDUAL, Piece, State, States, blocks, run_length
@@ -111,13 +118,25 @@ class ChunkFT(torch.optim.Optimizer):
                     raise ValueError("activations are found from sequence_length: give one of the two")
                 activations = language_model_loss(batch_size, sequence_length)
             state_size = state_bytes(base, base_kwargs)
+            planned: Any = activations if callable(activations) else size("activations", activations)
+            if callable(activations):
+                options = {"partition": partition, "resident": resident, "whole": whole, **base_kwargs}
+                options["state"] = "fp32" if state == "disk" else state  # which is the same on the device
+
+                def trained(twin: nn.Module, k: int) -> "ChunkFT":
+                    twins = dict(twin.named_parameters())
+                    parts = [{**g, "params": [twins[n] for n in g["params"]]} for g in trainable]
+                    return ChunkFT(twin, base, chunks=k, groups=parts, **options)
+
+                loss = activations
+                planned = lambda k: step_bytes(model, lambda twin: trained(twin, k), loss)[0]  # noqa: E731
             chunks = fewest_chunks(
-                model,
+                sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
                 lambda k: self._cut(in_order, partition, k),
                 in_order,
                 lambda n, dtype: chunk_bytes(n, dtype, state_size, resident, run_length(resident)),
                 size("memory", memory),
-                activations if callable(activations) else size("activations", activations),
+                planned,
             )
         elif sequence_length is not None:
             raise ValueError(f"sequence_length={sequence_length} is for choosing K: give memory with it")

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from chunkft import ChunkFT, checkpoint
-from chunkft.memory import LiveBytes, activation_bytes, language_model_loss
+from chunkft.memory import LiveBytes, language_model_loss, step_bytes
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -35,28 +36,39 @@ def test_memory_limit_gives_the_fewest_chunks_that_fit(dtype: torch.dtype, activ
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("partition", ["contiguous", "strided"])
-def test_activations_are_found_without_computing(
+def test_a_step_is_tried_without_computing(
     llama: tuple[nn.Module, Loss], partition: str, checkpointing: bool
 ) -> None:
-    """As many bytes as a real step holds, but for small ones, and the model is left as it was."""
-    model, _ = llama
+    """As many bytes as real steps hold, and the model is left as it was."""
+    model = llama[0].float()
     if checkpointing:
-        checkpoint(model)
+        checkpoint(model, offload=False)
     loss = language_model_loss(batch_size=2, sequence_length=16)
+
+    def make(model: nn.Module) -> ChunkFT:
+        return ChunkFT(model, torch.optim.SGD, lr=0.0, chunks=4, steps_per_chunk=2, partition=partition)
+
     before = copy.deepcopy(model.state_dict())
-    optimizer = ChunkFT(model, lr=0.1, chunks=4, partition=partition)
-    chunk = optimizer.chunks[0]
-    with LiveBytes(model) as real:
-        hooks = [
-            leaf.register_post_accumulate_grad_hook(real.leave_out_gradient) for _, leaf in optimizer._active
-        ]
-        loss(model).backward()
-    for hook in hooks:
-        hook.remove()
-    optimizer.close()
-    assert activation_bytes(model, loss, [chunk]) == pytest.approx(real.peak, rel=0.01)
+    device, host = step_bytes(model, make, loss)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    optimizer = make(model)
+    with LiveBytes("cpu", [*model.parameters(), *model.buffers()]) as real:
+        for _ in range(8):
+            loss(model).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    optimizer.close()
+    assert device == pytest.approx(real.peak, rel=0.02)
+    assert host < 0.01 * device
+
+
+def test_idle_state_is_on_the_host(llama: tuple[nn.Module, Loss]) -> None:
+    model, loss = llama[0].bfloat16(), language_model_loss(batch_size=1, sequence_length=8)
+    parameters = sum(p.numel() for p in model.parameters())
+    for state, size in (("fp32", 10), ("bf16", 6), ("reset", 2)):  # with sixteen low bits of each master
+        make = partial(ChunkFT, lr=0.1, chunks=8, state=state)
+        assert step_bytes(model, make, loss)[1] == pytest.approx(size * parameters, rel=0.25)
 
 
 def test_a_shape_chooses_the_number_of_chunks(llama: tuple[nn.Module, Loss]) -> None:
@@ -67,7 +79,10 @@ def test_a_shape_chooses_the_number_of_chunks(llama: tuple[nn.Module, Loss]) -> 
     def chunks(**options: object) -> int:
         optimizer = ChunkFT(model, lr=0.1, memory=limit, **options)  # type: ignore[arg-type]
         optimizer.close()
-        return len(optimizer.chunks)
+        k = len(optimizer.chunks)
+        peak = step_bytes(model, partial(ChunkFT, lr=0.1, chunks=k), language_model_loss(1, 24))[0]
+        assert peak <= limit or "sequence_length" in options and options["sequence_length"] != 24
+        return k
 
     assert 1 <= chunks(sequence_length=8) < chunks(sequence_length=24)
     assert chunks(sequence_length=24) == chunks(activations=language_model_loss(1, 24))

@@ -24,10 +24,11 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("entry", ["full", "lora", "galore"])
-def test_a_prediction_is_what_the_step_holds(config: Path, entry: str) -> None:
+@pytest.mark.parametrize(("entry", "heads"), [("full", 1), ("lora", 2), ("galore", 2)])
+def test_a_prediction_is_what_the_step_holds(config: Path, entry: str, heads: int) -> None:
     """Without what a GPU alone does: recomputation that keeps inputs on the host."""
     small = case(config, entry, checkpointing="none")
+    small = replace(small, shape={**small.shape, "num_key_value_heads": heads})
     with costcase.prepared(small) as (tuning, loss, _):
         real = MemoryTracker("cpu")
         label_what_is_there(real, tuning)

@@ -16,17 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chunkft.memory import size
+from chunkft.memory import WORKSPACES, size
 from chunkft.shapes import SHAPES
 from workflow.steps import cost
 from workflow.steps.costcase import Case, prepared, refusal
-from workflow.steps.files import InputError, exit_on_input_error
+from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
+from workflow.steps.provenance import provenance
 
 CONFIG = Path(__file__).parents[1] / "config" / "cost.yaml"
 GIB = 2**30
-# cuBLAS's workspaces, which torch takes from its allocator: one for the thread that runs forward and one for
-# backward's, of 32 MiB on Hopper; 8 MiB on others.
-WORKSPACES = 2 * 32 * 2**20
+PARTS = ("weights", "gradients", "optimizer", "activations")
 
 
 def predict(case: Case, turns: int = 1) -> dict[str, Any]:
@@ -99,9 +98,6 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
     return shown
 
 
-PARTS = ("weights", "gradients", "optimizer", "activations")
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     head = f"{'method':24}{'peak GiB':>10}{'host GiB':>10}  fits  " + "".join(f"{part:>13}" for part in PARTS)
     lines = [head]
@@ -117,11 +113,28 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def predict_measured(folder: Path, pool: ProcessPoolExecutor) -> None:
+    """Writes `folder/predicted.json`: of each result of `workflow.steps.cost`, by path, its prediction."""
+    paths = sorted(path for path in folder.glob("*/*/*.json") if read_json(path)["kind"] == "cost")
+    if not paths:
+        raise InputError(f"`--measured {folder}` holds no results of workflow.steps.cost")
+    cases = [Case(**read_json(path)["config"]) for path in paths]
+    predictions = {}
+    for path, found in zip(paths, pool.map(predict, cases, (case.turns for case in cases)), strict=True):
+        place = path.relative_to(folder).as_posix()
+        predictions[place] = {key: found.get(key) for key in ("status", "reason", *PARTS, "peak", "host")}
+        shown = f"{found['peak'] / GIB:.2f} GiB" if found["status"] == "ok" else found["reason"]
+        print(f"{len(predictions)}/{len(paths)}  {place}: {shown}", flush=True)
+    made = provenance(None, None)
+    kept = {key: made[key] for key in ("commit", "dirty", "versions", "command", "date")}
+    write_json(folder / "predicted.json", {"provenance": kept, "cases": predictions})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Predict the memory of a training step without a GPU.")
-    parser.add_argument("--model", required=True, help="a known shape, a config's folder or a hub id")
-    parser.add_argument("--seq", type=int, required=True, help="tokens in a sequence")
-    parser.add_argument("--batch", type=int, required=True, help="sequences in a batch")
+    parser.add_argument("--model", help="a known shape, a config's folder or a hub id")
+    parser.add_argument("--seq", type=int, default=1024, help="tokens in a sequence (default: 1024)")
+    parser.add_argument("--batch", type=int, default=1, help="sequences in a batch (default: 1)")
     parser.add_argument("--memory", help="of the GPU, such as 24GiB, to say what fits")
     parser.add_argument("--methods", nargs="+", help="entries of the config (default: all)")
     parser.add_argument(
@@ -129,20 +142,27 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--json", action="store_true", help="print a list of objects")
+    parser.add_argument(
+        "--measured", type=Path, help="instead: predict every result in this folder, into its predicted.json"
+    )
     arguments = parser.parse_args()
-    config = cost.read(arguments.config)
-    if arguments.model not in config["models"]:
-        config["models"][arguments.model] = shape_of(arguments.model)
-    entries = arguments.methods or list(config["methods"])
-    for name in entries:
-        cost.check_one_of("--methods", name, config["methods"])
-    cost.check_one_of("--setting", arguments.setting, config["settings"])
-    where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
-    cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
-    memory = None if arguments.memory is None else size("--memory", arguments.memory)
+    if (arguments.model is None) == (arguments.measured is None):
+        parser.error("give --model or --measured")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(cost.IMPORTED)
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(cases)), mp_context=context) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        if arguments.measured:
+            return predict_measured(arguments.measured, pool)
+        config = cost.read(arguments.config)
+        if arguments.model not in config["models"]:
+            config["models"][arguments.model] = shape_of(arguments.model)
+        entries = arguments.methods or list(config["methods"])
+        for name in entries:
+            cost.check_one_of("--methods", name, config["methods"])
+        cost.check_one_of("--setting", arguments.setting, config["settings"])
+        where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
+        cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
+        memory = None if arguments.memory is None else size("--memory", arguments.memory)
         rows = list(pool.map(partial(row, memory=memory), cases))
     print(json.dumps(rows, indent=1) if arguments.json else table(rows))
 

@@ -1,0 +1,110 @@
+"""The command line: `chunkft plan meta-llama/Meta-Llama-3-8B --seq 1024 --batch 2 --memory 24GiB`."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from torch import nn
+
+from chunkft import ChunkFT, checkpoint
+from chunkft.fakecuda import fake_cuda
+from chunkft.memory import head_model_loss, language_model_loss, size, step_bytes
+from chunkft.shapes import SHAPES
+
+GIB = 2**30
+EXAMPLES = (8, 32, 128)  # numbers of chunks shown where there is no memory to fill
+
+
+def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]]:
+    """What AdamW, which is one chunk, and ChunkFT take: method, chunks, partition, checkpointing, peak_gib,
+    host_gib and fits.
+
+    ChunkFT has the smallest K that fits into `memory` bytes, and recomputes activations unless that K fits
+    without; where nothing fits, the row says why.  The model is on `fake_cuda`, within its context.
+    """
+
+    def row(method: str, chunks: int, recomputed: bool) -> dict[str, Any]:
+        def make(twin: nn.Module) -> ChunkFT:
+            if recomputed:
+                checkpoint(twin)
+            return ChunkFT(twin, lr=0.0, chunks=chunks)
+
+        device, host = step_bytes(model, make, loss)
+        return {
+            "method": method,
+            "chunks": chunks,
+            "partition": "contiguous",
+            "checkpointing": recomputed,
+            "peak_gib": device / GIB,
+            "host_gib": host / GIB,
+            "fits": None if memory is None else device <= memory,
+        }
+
+    full = row("AdamW", 1, recomputed=True)
+    if memory is None:
+        return [full, *(row("ChunkFT", chunks, recomputed=True) for chunks in EXAMPLES)]
+    try:
+        with checkpoint(model):
+            optimizer = ChunkFT(model, lr=0.0, memory=memory, activations=loss)
+            optimizer.close()
+    except ValueError as error:
+        return [full, {"method": "ChunkFT", "fits": False, "reason": str(error)}]
+    plain = row("ChunkFT", len(optimizer.chunks), recomputed=False)
+    return [full, plain if plain["fits"] else row("ChunkFT", len(optimizer.chunks), recomputed=True)]
+
+
+def built(name: str, length: int, precision: str) -> nn.Module:
+    """The causal language model of a known shape, a config's folder or a hub id; no weights are loaded."""
+    try:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+    except ImportError:
+        raise ValueError("transformers makes the model: pip install chunkft[plan]") from None
+    try:
+        config = AutoConfig.for_model(**SHAPES[name]) if name in SHAPES else AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(
+            f"MODEL {name} is neither a known shape ({', '.join(SHAPES)}) nor a config that transformers can "
+            f"read: {str(error).splitlines()[0]}"
+        ) from None
+    config.max_position_embeddings = max(length, getattr(config, "max_position_embeddings", 0))
+    with torch.device("cuda"):
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision)).train()
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="chunkft")
+    commands = parser.add_subparsers(dest="command", required=True)
+    planner = commands.add_parser("plan", help="the memory that training takes, found without a GPU")
+    planner.add_argument(
+        "model", metavar="MODEL", help=f"a hub id, a config's folder, or {', '.join(SHAPES)}"
+    )
+    planner.add_argument("--seq", type=int, required=True, help="tokens in a sequence")
+    planner.add_argument("--batch", type=int, required=True, help="sequences in a batch")
+    planner.add_argument("--memory", help="of the GPU, such as 24GiB: choose the smallest K that fits")
+    planner.add_argument("--precision", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    planner.add_argument("--loss", choices=("model", "head"), default="model", help="head: chunkft.head_loss")
+    planner.add_argument("--json", action="store_true", help="print a list of objects")
+    arguments = parser.parse_args()
+    loss = head_model_loss if arguments.loss == "head" else language_model_loss
+    try:
+        memory = None if arguments.memory is None else size("--memory", arguments.memory)
+        with fake_cuda():
+            model = built(arguments.model, arguments.seq, arguments.precision)
+            rows = plan(model, loss(arguments.batch, arguments.seq), memory)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(rows, indent=1) if arguments.json else "\n".join(map(_line, rows)))
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "reason" in row:
+        return f"{row['method']:8} {row['reason']}"
+    fits = {True: ", fits", False: ", does not fit", None: ""}[row["fits"]]
+    recomputed = "recomputing activations" if row["checkpointing"] else "keeping activations"
+    return (
+        f"{row['method']:8} K = {row['chunks']:<5} {row['peak_gib']:8.2f} GiB on the device, "
+        f"{row['host_gib']:.2f} on the host, {recomputed}{fits}"
+    )
