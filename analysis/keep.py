@@ -22,15 +22,19 @@ KEPT = (
     "figures/*.png",
     "figures/captions.json",
 )
+COST = "*/b*-l*-*/*.json"  # results of workflow.steps.cost
 
 
 def keep(experiment: Path, reference: Path) -> Path:
     """Copies what is kept of `experiment` into `reference`, replacing what was there."""
-    if not (experiment / "status.txt").is_file():
+    patterns = KEPT
+    if any(experiment.glob(COST)):  # of a grid that may be kept unfinished: a case is whole in itself
+        patterns = (COST, "predicted.json", "tables/*", "figures/*.png", "figures/captions.json")
+    elif not (experiment / "status.txt").is_file():
         raise SystemExit(f"{experiment} is not finished: it has no status.txt")
     target = reference / experiment.name
     shutil.rmtree(target, ignore_errors=True)
-    for pattern in KEPT:
+    for pattern in patterns:
         for path in sorted(experiment.glob(pattern)):
             copy = target / path.relative_to(experiment)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@ A figure file defines `draw(results)`, which yields one `Drawing` or several.
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from analysis.collect import Results
 from analysis.files import write_file
@@ -22,10 +23,14 @@ def drawings(results: Results) -> Iterator[Drawing]:
 
 
 def write(results: Results) -> None:
+    save_all(drawings(results), results.folder)
+
+
+def save_all(made: Iterable[Drawing], experiment: Path) -> None:
     """`figures/<name>.svg` and `.png`, and `figures/captions.json`: what each shows, drawn or not."""
-    folder = results.folder / "figures"
+    folder = experiment / "figures"
     captions = []
-    for drawing in drawings(results):
+    for drawing in made:
         captions.append({key: value for key, value in drawing._asdict().items() if key != "figure"})
         captions[-1]["drawn"] = drawing.figure is not None
         if drawing.figure is not None:
