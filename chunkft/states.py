@@ -173,6 +173,8 @@ class States:
             for p, state in zip(block, states, strict=True):
                 self.idle[p.key] = {k: self._to_host(v, p.key, k) for k, v in state.items()}
         self._leaving.append((stream.record_event(), states))
+        while len(self._leaving) > IN_FLIGHT:  # also where nothing is fetched, on a chunk's first visit
+            self._wait_for_one()
 
     def settle(self) -> None:
         """Wait until everything that leaves has left, and free it."""
