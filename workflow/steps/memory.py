@@ -32,6 +32,7 @@ class MemoryTracker(TorchDispatchMode):
         self.parts: dict[int, str] = {}  # storage number -> part
         self.numbers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.current = self.peak = self.made = 0
+        self.rising = False  # since the peak, whose storages are not noted yet, nothing was freed
         self.at_peak: dict[int, int] = {}
         self.levels: list[int] = []
 
@@ -51,10 +52,16 @@ class MemoryTracker(TorchDispatchMode):
 
     def breakdown(self, at_peak: bool = True) -> dict[str, int]:
         """Bytes of each part at the peak, or now; they add up to it."""
+        self._keep_peak()
         parts = dict.fromkeys(PARTS, 0)
         for number, size in (self.at_peak if at_peak else self.live).items():
             parts[self.parts.get(number, "activations")] += size
         return parts
+
+    def _keep_peak(self) -> None:
+        """What is alive now is what is alive at the peak, if nothing was freed since."""
+        if self.rising:
+            self.at_peak, self.rising = dict(self.live), False
 
     def _count(self, tensor: torch.Tensor) -> int:
         storage = tensor.untyped_storage()
@@ -67,11 +74,11 @@ class MemoryTracker(TorchDispatchMode):
             weakref.finalize(storage, self._free, number).atexit = False
             self.current += self.live[number]
             if self.current > self.peak:
-                self.peak = self.current
-                self.at_peak = dict(self.live)
+                self.peak, self.rising = self.current, True
         return number
 
     def _free(self, number: int) -> None:
+        self._keep_peak()
         self.current -= self.live.pop(number)
 
 

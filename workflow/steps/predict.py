@@ -10,7 +10,9 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +47,8 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     torch.set_num_threads(1)
     tracker, host = MemoryTracker("cuda"), MemoryTracker("cpu")
     try:
-        with fake_cuda(), prepared(case) as (tuning, loss, _):
+        # packages print, and standard output is for the table
+        with redirect_stdout(sys.stderr), fake_cuda(), prepared(case) as (tuning, loss, _):
             visited, _ = profile.sample(tuning.turns, turns)
             profile.label_what_is_there(tracker, tuning)
             with host, tracker:
