@@ -26,4 +26,24 @@ SHAPES: dict[str, dict[str, Any]] = {
     "llama2-13b": _llama(5120, 13824, 40, 40, 40, vocab_size=32000, max_position_embeddings=4096),
     "llama3-8b": _llama(4096, 14336, 32, 32, 8, vocab_size=128256, max_position_embeddings=8192),
     "llama3-70b": _llama(8192, 28672, 80, 64, 8, vocab_size=128256, max_position_embeddings=8192),
+    "llama3.2-3b": _llama(
+        *(3072, 8192, 28, 24, 8), vocab_size=128256, max_position_embeddings=131072, tie_word_embeddings=True
+    ),
+    "mistral-7b": _llama(
+        *(4096, 14336, 32, 32, 8),
+        model_type="mistral",
+        vocab_size=32768,
+        max_position_embeddings=32768,
+        sliding_window=None,
+    ),
+    "qwen2.5-7b": _llama(
+        *(3584, 18944, 28, 28, 4), model_type="qwen2", vocab_size=152064, max_position_embeddings=131072
+    ),
+    "qwen3-8b": _llama(
+        *(4096, 12288, 36, 32, 8),
+        model_type="qwen3",
+        vocab_size=151936,
+        max_position_embeddings=40960,
+        head_dim=128,
+    ),
 }
