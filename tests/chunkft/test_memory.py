@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chunkft import ChunkFT, checkpoint
+from chunkft import ChunkFT, checkpoint, states
+from chunkft.fakecuda import fake_cuda
 from chunkft.memory import LiveBytes, language_model_loss, step_bytes
 
 Loss = Callable[[nn.Module], Tensor]
@@ -69,6 +70,24 @@ def test_idle_state_is_on_the_host(llama: tuple[nn.Module, Loss]) -> None:
     for state, size in (("fp32", 10), ("bf16", 6), ("reset", 2)):  # with sixteen low bits of each master
         make = partial(ChunkFT, lr=0.1, chunks=8, state=state)
         assert step_bytes(model, make, loss)[1] == pytest.approx(size * parameters, rel=0.25)
+
+
+def test_streamed_state_leaves_block_by_block_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the card are the blocks on their way to the host and one that is updated, with its fp32 copies."""
+    block = 256 * 16
+    monkeypatch.setattr(states, "BLOCK", block)
+    with fake_cuda():
+        model = nn.Linear(256, 256, bias=False, device="cuda", dtype=torch.bfloat16)
+        optimizer = ChunkFT(model, lr=0.1, chunks=1, resident=False)
+        for _ in range(3):
+            model(torch.empty(1, 256, device="cuda", dtype=torch.bfloat16)).sum().backward()
+            with LiveBytes("cuda") as update:
+                optimizer.step()
+            there = sum(p.nbytes + p.grad.nbytes for p in model.parameters() if p.grad is not None)
+            optimizer.zero_grad()
+            moments_and_residual, master_and_gradient = 4 + 4 + 2, 4 + 4
+            bound = (states.IN_FLIGHT + 1) * moments_and_residual + master_and_gradient
+            assert update.peak - there < (bound + 1) * block
 
 
 def test_a_shape_chooses_the_number_of_chunks(llama: tuple[nn.Module, Loss]) -> None:
