@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
+from analysis.cells import SUBJECT
 from analysis.collect import Results
 from analysis.table import Cell, Column
 
@@ -43,14 +44,14 @@ class Published:
         """
         if not self.entries:
             return []
-        name = self.results.adapter(method)
-        known = [entry for entry in self.entries if entry["values"].get(name) is not None]
+        adapter = self.results.adapter(method)
+        known = [entry for entry in self.entries if value_of(entry, method, adapter) is not None]
         if not known:
             return [Cell(notes=("not published, or not known here",)), Cell(), Cell()]
         ours_under = conditions | training(self.results.config)
         differing = [differences(entry["conditions"], ours_under) for entry in known]
         entry, unlike = min(zip(known, differing, strict=True), key=lambda pair: bool(pair[1]))
-        value = entry["values"][name] * UNITS[entry["unit"]]
+        value = value_of(entry, method, adapter) * UNITS[entry["unit"]]
         source = f"{entry['source']}: {facts()['sources'][entry['source']]}"
         published = Cell(
             mean=value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,)
@@ -73,6 +74,16 @@ def model_of(config: dict) -> str | None:
     path = (config.get("model") or {}).get("path") or ""
     last = PurePosixPath(path).name.lower()
     return next((name for name, ends in facts()["models"].items() if last in ends), None)
+
+
+def value_of(entry: dict, method: str, adapter: str) -> float | None:
+    """What `entry` has for a configuration's `method`, whose file in `baselines/` is `adapter`; None if nothing.
+
+    A method called otherwise than its file, such as `lora-r100`, differs from the one published; ChunkFT's
+    settings do not, since none was published.
+    """
+    as_published = method == adapter or adapter == SUBJECT
+    return entry["values"].get(method, entry["values"].get(adapter) if as_published else None)
 
 
 def training(config: dict) -> dict:

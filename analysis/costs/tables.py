@@ -114,7 +114,7 @@ def _published(cost: Cost, table: str, column: str, ours: float | None) -> list[
     found = []
     for entry in published.facts()["entries"]:
         here = (entry["table"], entry["column"], entry["model"]) == (table, column, cost.model)
-        value = _value(cost, entry["values"]) if here else None
+        value = published.value_of(entry, cost.method, cost.adapter) if here else None
         if value is not None:
             found.append((published.differences(entry["conditions"], under), value, entry))
     if not found:
@@ -128,9 +128,3 @@ def _published(cost: Cost, table: str, column: str, ours: float | None) -> list[
         return [shown, Cell(word="not comparable", notes=(why,))]
     within = abs(ours - value) <= published.tolerance(table, entry["unit"], value)
     return [shown, Cell(word="match" if within else "differs")]
-
-
-def _value(cost: Cost, values: dict[str, float]) -> float | None:
-    """By entry; by method where the entry is the method as published: of ChunkFT no K was."""
-    as_published = cost.method == cost.adapter or cost.adapter == "chunkft"
-    return values.get(cost.method, values.get(cost.adapter) if as_published else None)
