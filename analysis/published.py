@@ -77,7 +77,7 @@ def model_of(config: dict) -> str | None:
 
 
 def value_of(entry: dict, method: str, adapter: str) -> float | None:
-    """What `entry` has for a configuration's `method`, whose file in `baselines/` is `adapter`; None if nothing.
+    """What `entry` has for a configuration's `method`, whose file in `baselines/` is `adapter`, if anything.
 
     A method called otherwise than its file, such as `lora-r100`, differs from the one published; ChunkFT's
     settings do not, since none was published.
