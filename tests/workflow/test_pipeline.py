@@ -169,6 +169,16 @@ def test_a_crash_is_tried_again_and_nothing_else_is(checkout: Path, finished) ->
     assert trained == {"runs/crashing/seed-0/train.json", "runs/crashing/seed-1/train.json"}
 
 
+def test_the_base_model_is_evaluated_once_and_each_method_once_a_seed(checkout: Path, finished) -> None:
+    results = checkout / "results" / "tiny"
+    jobs = {path.stem for path in results.glob("logs/evaluate/*.log")}
+    methods = ("toy", "diverging", "crashing", "absent")
+    assert jobs == {"none-0", *(f"{method}-{seed}" for method in methods for seed in (0, 1))}
+    records = {path.parent: json.loads(path.read_text()) for path in results.glob("runs/*/*/train.json")}
+    base = [folder for folder, record in records.items() if "model_path" in record]
+    assert base == [results / "runs" / "none" / "seed-0"]  # no other run's evaluation is of the base model
+
+
 def test_every_result_file_is_valid_and_says_where_it_comes_from(checkout: Path, finished) -> None:
     import jsonschema
 
