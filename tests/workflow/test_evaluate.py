@@ -239,11 +239,9 @@ def definitions(data: Path, folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(local))
 
     folder.mkdir()
-    write(
-        "local_gsm8k",
-        "gsm8k/gsm8k.yaml",
-        {split: data / f"gsm8k/{split}.jsonl" for split in ("train", "test")},
-    )
+    problems = {split: data / f"gsm8k/{split}.jsonl" for split in ("train", "test")}
+    write("local_gsm8k", "gsm8k/gsm8k.yaml", problems)
+    write("local_gsm8k_cot", "gsm8k/gsm8k-cot.yaml", {"test": problems["test"]})
     for subject in SUBJECTS:
         files = {split: folder / f"{subject}-{split}.jsonl" for split in ("dev", "test")}
         for split, file in files.items():
@@ -270,8 +268,9 @@ def test_lm_evals_command_line_gives_the_same_numbers_to_the_last_digit(
     shots, limit, batch_size, new_tokens = 1, 5, 4, 24
     command = [
         *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model}"),
-        *("--tasks", "local_gsm8k,local_mmlu", "--include_path", str(tmp_path / "tasks"), "--device", "cpu"),
-        *("--num_fewshot", str(shots), "--limit", str(limit), "--batch_size", str(batch_size)),
+        *("--tasks", "local_gsm8k,local_gsm8k_cot,local_mmlu", "--include_path", str(tmp_path / "tasks")),
+        *("--device", "cpu", "--num_fewshot", str(shots), "--limit", str(limit)),
+        *("--batch_size", str(batch_size)),
         *("--gen_kwargs", f"max_gen_toks={new_tokens}", "--output_path", str(out), "--log_samples"),
     ]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
@@ -280,17 +279,18 @@ def test_lm_evals_command_line_gives_the_same_numbers_to_the_last_digit(
 
     lm = lm_evaluation.wrap(*evaluate.load(model, "cpu"))
     settings = {"num_fewshot": shots, "limit": limit, "batch_size": batch_size, "max_new_tokens": new_tokens}
-    parts = {"gsm8k": ["gsm8k"], "mmlu": ["mmlu", *(f"mmlu_{subject}" for subject in SUBJECTS)]}
-    for task in parts:
-        ours, samples = lm_evaluation.evaluation(lm, task, settings, data / task)
-        for part in parts[task]:
+    leaves = {task: [task] for task in ("gsm8k", "gsm8k_cot")}
+    for task, parts in {**leaves, "mmlu": [f"mmlu_{subject}" for subject in SUBJECTS]}.items():
+        ours, samples = lm_evaluation.evaluation(lm, task, settings, data / task.removesuffix("_cot"))
+        for part in {task, *parts}:
             expected = {name: value for name, value in theirs[f"local_{part}"].items() if "," in name}
             prefix = "" if part == task else f"{part}/"
             assert {name: ours["scores"][prefix + name] for name in expected} == expected
-            assert len(expected) == (4 if task == "gsm8k" else 2)  # scores and their standard errors
-        logged = [row for file in out.rglob(f"samples_local_{task}_*.jsonl") for row in read_jsonl(file)]
+            assert len(expected) == (2 if task == "mmlu" else 4)  # scores and their standard errors
+        files = [file for part in parts for file in out.rglob(f"samples_local_{part}_[0-9]*.jsonl")]
+        logged = [row for file in files for row in read_jsonl(file)]
         assert said(json.loads(json.dumps(samples))) == said(logged)
-        assert len(logged) == limit * (2 if task == "gsm8k" else len(SUBJECTS))
+        assert len(logged) == limit * (len(SUBJECTS) if task == "mmlu" else 2)
 
 
 def said(samples: list[dict]) -> dict:
