@@ -17,6 +17,7 @@ from workflow.steps import mt_bench
 from workflow.steps.conversation import blank
 from workflow.steps.evaluate import load
 from workflow.steps.files import InputError, read_jsonl, write_jsonl
+from workflow.steps.judge import fastchat_judging
 
 ROOT = Path(mt_bench.__file__).parents[2]
 SETTINGS = {
@@ -66,10 +67,16 @@ def test_fastchat_reads_our_files(model, questions, tmp_path: Path, capsys) -> N
     assert found["score"] == pytest.approx(means["Average"], abs=1e-6)
     assert found["scores"]["turn 1"] == pytest.approx(means["First turn"], abs=1e-6)
     assert found["scores"]["turn 2"] == pytest.approx(means["Second turn"], abs=1e-6)
-    answers = {row["question_id"]: row for row in read_jsonl(tmp_path / "model_answer" / "lora-seed-0.jsonl")}
+    fastchat = fastchat_judging()
+    answers = fastchat.load_model_answers(str(tmp_path / "model_answer"))["lora-seed-0"]
     assert [answers[s["question_id"]]["choices"][0]["turns"][s["turn"] - 1] for s in samples] == [
         s["answer"] for s in samples
     ]
+    ((judge, games),) = fastchat.load_single_model_judgments(str(file)).items()
+    assert judge == ("checker", "checker")
+    assert {key: game["score"] for key, game in games.items()} == {
+        (sample["question_id"], "lora-seed-0"): sample["score"] for sample in samples
+    }
     assert found["judge"] == "checker" and found["n"] == len(questions) == len(samples) / 2
 
 
@@ -154,8 +161,6 @@ def test_sampled_answers_come_again_with_the_same_seed(model, questions: list[di
 
 
 def test_temperatures_are_fastchats() -> None:
-    from workflow.steps.judge import fastchat_judging
-
     known = dict(fastchat_judging().temperature_config)
     known.pop("arena-hard-200")  # another benchmark's
     assert known == mt_bench.TEMPERATURES
