@@ -92,9 +92,15 @@ def test_mathematical_reasoning(data_root: Path, tmp_path: Path) -> None:
 def made_up(folder: Path) -> Path:
     """Rows in the columns of the hub's MultiRC, the one set that is not among the real data."""
     rows = [
-        {"paragraph": f"Ann has {n} pens.", "question": "Who has pens?", "answer": who, "label": label}
+        {
+            "paragraph": f"Ann has {n} pens.",
+            "question": "Who has pens?",
+            "answer": ("Eve", "Ann")[label],
+            "idx": {"paragraph": n, "question": n, "answer": 2 * n + label},
+            "label": label,
+        }
         for n in range(6)
-        for who, label in (("Ann", 1), ("Eve", 0))
+        for label in (1, 0)
     ]
     write_jsonl(folder / "validation.jsonl", rows)
     return folder
