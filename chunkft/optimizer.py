@@ -12,10 +12,10 @@ from chunkft import partition as partitions
 from chunkft.memory import (
     chunk_bytes,
     fewest_chunks,
+    footprint,
     language_model_loss,
     size,
     state_bytes,
-    step_bytes,
 )
 from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
@@ -129,7 +129,7 @@ class ChunkFT(torch.optim.Optimizer):
                     return ChunkFT(twin, base, chunks=k, groups=parts, **options)
 
                 loss = activations
-                planned = lambda k: step_bytes(model, lambda twin: trained(twin, k), loss)[0]  # noqa: E731
+                planned = lambda k: footprint(model, lambda twin: trained(twin, k), loss).device  # noqa: E731
             chunks = fewest_chunks(
                 sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
                 lambda k: self._cut(in_order, partition, k),
@@ -331,7 +331,7 @@ class ChunkFT(torch.optim.Optimizer):
             raise ValueError(f"state_dict is of another run: {'; '.join(differences)}")
         self._leave()
         self.steps = state_dict["steps"]
-        self._generator.set_state(state_dict["generator"])
+        self._generator.set_state(state_dict["generator"].cpu())  # torch.load may have put it elsewhere
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update(saved)
         self._states.load(state_dict["state"])
