@@ -9,7 +9,8 @@ from torch import nn
 
 from chunkft import ChunkFT, checkpoint
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import head_model_loss, language_model_loss, size, step_bytes
+from chunkft.memory import footprint, head_model_loss, language_model_loss, size
+from chunkft.roofline import CARDS
 from chunkft.shapes import SHAPES
 
 GIB = 2**30
@@ -18,7 +19,7 @@ EXAMPLES = (8, 32, 128)  # numbers of chunks shown where there is no memory to f
 
 def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]]:
     """What AdamW, which is one chunk, and ChunkFT take: method, chunks, partition, checkpointing, peak_gib,
-    host_gib and fits.
+    host_gib, fits, and by card the least time of a step, roofline_seconds.
 
     ChunkFT has the smallest K that fits into `memory` bytes, and recomputes activations unless that K fits
     without; where nothing fits, the row says why.  The model is on `fake_cuda`, within its context.
@@ -30,15 +31,16 @@ def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]
                 checkpoint(twin)
             return ChunkFT(twin, lr=0.0, chunks=chunks)
 
-        device, host = step_bytes(model, make, loss)
+        found = footprint(model, make, loss)
         return {
             "method": method,
             "chunks": chunks,
             "partition": "contiguous",
             "checkpointing": recomputed,
-            "peak_gib": device / GIB,
-            "host_gib": host / GIB,
-            "fits": None if memory is None else device <= memory,
+            "peak_gib": found.device / GIB,
+            "host_gib": found.host / GIB,
+            "fits": None if memory is None else found.device <= memory,
+            "roofline_seconds": found.seconds,
         }
 
     full = row("AdamW", 1, recomputed=True)
@@ -86,6 +88,7 @@ def main() -> None:
     planner.add_argument("--memory", help="of the GPU, such as 24GiB: choose the smallest K that fits")
     planner.add_argument("--precision", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     planner.add_argument("--loss", choices=("model", "head"), default="model", help="head: chunkft.head_loss")
+    planner.add_argument("--card", choices=CARDS, default="H200", help="for the roofline estimate of a step")
     planner.add_argument("--json", action="store_true", help="print a list of objects")
     arguments = parser.parse_args()
     loss = head_model_loss if arguments.loss == "head" else language_model_loss
@@ -96,15 +99,20 @@ def main() -> None:
             rows = plan(model, loss(arguments.batch, arguments.seq), memory)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(json.dumps(rows, indent=1) if arguments.json else "\n".join(map(_line, rows)))
+    print(
+        json.dumps(rows, indent=1)
+        if arguments.json
+        else "\n".join(_line(row, arguments.card) for row in rows)
+    )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], card: str) -> str:
     if "reason" in row:
         return f"{row['method']:8} {row['reason']}"
     fits = {True: ", fits", False: ", does not fit", None: ""}[row["fits"]]
     recomputed = "recomputing activations" if row["checkpointing"] else "keeping activations"
     return (
         f"{row['method']:8} K = {row['chunks']:<5} {row['peak_gib']:8.2f} GiB on the device, "
-        f"{row['host_gib']:.2f} on the host, {recomputed}{fits}"
+        f"{row['host_gib']:.2f} on the host, {recomputed}{fits}; "
+        f"a step at least {row['roofline_seconds'][card]:.3f} s on one {card} (an estimate)"
     )

@@ -5,7 +5,7 @@ import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from chunkft.fakecuda import fake_cuda
 from chunkft.head import head_loss
 from chunkft.partition import Chunks
 from chunkft.precision import needs_master
+from chunkft.roofline import Roofline
 
 Loss = Callable[[nn.Module], Tensor]
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -117,25 +118,37 @@ def fewest_chunks(
         peaks[chunks] = activations(chunks)
         chunks = search(peaks[chunks] - weights - chunk(chunks)[0])
     # The last one fits by what it needs beside its chunk, unless that hardly changes with K.
-    while peaks.setdefault(chunks, activations(chunks)) > memory:
+    while peaks[chunks] > memory:
         chunks += 1
+        peaks[chunks] = peaks.get(chunks) or activations(chunks)
     return min(k for k, peak in peaks.items() if peak <= memory)
 
 
-class LiveBytes(TorchDispatchMode):
+class Watch(TorchDispatchMode):
+    """Shows every operator that runs, with its arguments and results, to `observers`."""
+
+    def __init__(self, *observers: Any) -> None:
+        super().__init__()
+        self.observers = observers
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = function(*args, **(kwargs or {}))
+        for observer in self.observers:
+            observer.observe(function, args, kwargs or {}, results)
+        return results
+
+
+class LiveBytes:
     """Bytes of the storages that operators make on a device: those alive now and the most at any time."""
 
     def __init__(self, device: str, tensors: Iterable[Tensor] = ()) -> None:
-        super().__init__()
         self.device = device
         self.live = self.peak = 0
         self._counted: dict[int, int] = {}
         self._count(tensors)
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        self._count(t for t in tree_leaves(result) if isinstance(t, Tensor))
-        return result
+    def observe(self, function: Any, args: Any, kwargs: Any, results: Any) -> None:
+        self._count(t for t in tree_leaves(results) if isinstance(t, Tensor))
 
     def _count(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
@@ -148,6 +161,14 @@ class LiveBytes(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self.live -= self._counted.pop(key, 0)
+
+
+class Footprint(NamedTuple):
+    """What training takes."""
+
+    device: int  # bytes
+    host: int  # bytes
+    seconds: dict[str, float]  # of a step, at least, by card
 
 
 def language_model_loss(batch_size: int, sequence_length: int) -> Loss:
@@ -174,7 +195,7 @@ def head_model_loss(batch_size: int, sequence_length: int) -> Loss:
     return loss
 
 
-def step_bytes(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -> tuple[int, int]:
+def footprint(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -> Footprint:
     """The most bytes on a CUDA device, and on the host, while `make(model)`, a ChunkFT, trains by `loss`.
 
     Found with a copy of the model that holds no data: two steps on each of the first two chunks, for which
@@ -187,15 +208,17 @@ def step_bytes(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -
         optimizer = make(twin)
         try:
             device, host = LiveBytes("cuda", [*twin.parameters(), *twin.buffers()]), LiveBytes("cpu")
+            roofline = Roofline()
             chunks, length = len(optimizer.chunks), optimizer.steps_per_chunk
             visited = sorted({0, min(1, chunks - 1), chunks // 2, chunks - 1})
 
             def step() -> None:
+                roofline.step()
                 loss(twin).backward()
                 optimizer.step()
                 optimizer.zero_grad()
 
-            with host, device:
+            with Watch(device, host, roofline):
                 step()
                 for turn in (*visited[1:], 0):
                     optimizer.steps = (chunks + turn) * length - 1  # the coming step ends the turn before
@@ -207,7 +230,8 @@ def step_bytes(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -
                 "give a number of bytes"
             ) from error
     idle = sum(v.nbytes for s in optimizer._states.idle.values() for v in s.values() if isinstance(v, Tensor))
-    return device.peak + workspaces, host.peak + idle * (chunks - len(visited)) // len(visited)
+    others = idle * (chunks - len(visited)) // len(visited)
+    return Footprint(device.peak + workspaces, host.peak + others, roofline.seconds())
 
 
 def _on_card(model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from chunkft import ChunkFT, checkpoint, states
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import LiveBytes, language_model_loss, step_bytes
+from chunkft.memory import LiveBytes, Watch, footprint, language_model_loss
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -50,17 +50,19 @@ def test_a_step_is_tried_without_computing(
         return ChunkFT(model, torch.optim.SGD, lr=0.0, chunks=4, steps_per_chunk=2, partition=partition)
 
     before = copy.deepcopy(model.state_dict())
-    device, host = step_bytes(model, make, loss)
+    device, host, seconds = footprint(model, make, loss)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     optimizer = make(model)
-    with LiveBytes("cpu", [*model.parameters(), *model.buffers()]) as real:
+    real = LiveBytes("cpu", [*model.parameters(), *model.buffers()])
+    with Watch(real):
         for _ in range(8):
             loss(model).backward()
             optimizer.step()
             optimizer.zero_grad()
     optimizer.close()
     assert device == pytest.approx(real.peak, rel=0.02)
+    assert 0 < seconds["H200"] < seconds["RTX 3090"]
     assert host < 0.01 * device
 
 
@@ -69,7 +71,7 @@ def test_idle_state_is_on_the_host(llama: tuple[nn.Module, Loss]) -> None:
     parameters = sum(p.numel() for p in model.parameters())
     for state, size in (("fp32", 10), ("bf16", 6), ("reset", 2)):  # with sixteen low bits of each master
         make = partial(ChunkFT, lr=0.1, chunks=8, state=state)
-        assert step_bytes(model, make, loss)[1] == pytest.approx(size * parameters, rel=0.25)
+        assert footprint(model, make, loss).host == pytest.approx(size * parameters, rel=0.25)
 
 
 def test_streamed_state_leaves_block_by_block_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +83,8 @@ def test_streamed_state_leaves_block_by_block_from_the_first_step(monkeypatch: p
         optimizer = ChunkFT(model, lr=0.1, chunks=1, resident=False)
         for _ in range(3):
             model(torch.empty(1, 256, device="cuda", dtype=torch.bfloat16)).sum().backward()
-            with LiveBytes("cuda") as update:
+            update = LiveBytes("cuda")
+            with Watch(update):
                 optimizer.step()
             there = sum(p.nbytes + p.grad.nbytes for p in model.parameters() if p.grad is not None)
             optimizer.zero_grad()
@@ -99,7 +102,7 @@ def test_a_shape_chooses_the_number_of_chunks(llama: tuple[nn.Module, Loss]) -> 
         optimizer = ChunkFT(model, lr=0.1, memory=limit, **options)  # type: ignore[arg-type]
         optimizer.close()
         k = len(optimizer.chunks)
-        peak = step_bytes(model, partial(ChunkFT, lr=0.1, chunks=k), language_model_loss(1, 24))[0]
+        peak = footprint(model, partial(ChunkFT, lr=0.1, chunks=k), language_model_loss(1, 24)).device
         assert peak <= limit or "sequence_length" in options and options["sequence_length"] != 24
         return k
 
