@@ -3,6 +3,7 @@
 `embedding_and_head: true` makes blocks of these too; the paper trains the layers alone.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from baselines import Run, Tuning, checkpoint_activations
@@ -20,6 +21,11 @@ NOTES = (
     "Fixed: blocks are named from the model; the package's guess fits Llama's names alone.",
 )
 RESUMES = True
+
+
+def formula(parameters: Mapping[str, Any]) -> str:
+    """Bytes of weights, gradients and optimizer, as arXiv 2404.02827 counts them."""
+    return "2 * M + 16 * M / D"
 
 
 def supports(run: Run) -> str | None:

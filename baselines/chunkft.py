@@ -1,6 +1,7 @@
 """ChunkFT: every parameter trained, one chunk of them at a time; this project's own library, `chunkft/`."""
 
 import math
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +23,11 @@ NOTES = (
     "Idle chunks' state waits on the host: on a GPU it takes none of its memory, on a CPU it counts.",
 )
 RESUMES = True
+
+
+def formula(parameters: Mapping[str, Any]) -> str:
+    """Bytes of weights, and of the active chunk's gradient, two moments and low bits of the masters."""
+    return "2 * M + (2 + 8 + 2) * M / K" if parameters["resident"] else "2 * M + 2 * M / K"
 
 
 def supports(run: Run) -> str | None:

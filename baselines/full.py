@@ -4,6 +4,7 @@
 smaller than half a unit in the last place of a weight are lost.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from baselines import Run, Tuning, checkpoint_activations, decay_groups
@@ -14,6 +15,11 @@ PARAMETERS: dict[str, Any] = {"pure": False}
 REQUIRES: tuple[str, ...] = ()
 NOTES = ("With 16-bit weights gradients are accumulated in 16 bits; the update is computed in fp32.",)
 RESUMES = True
+
+
+def formula(parameters: Mapping[str, Any]) -> str:
+    """Bytes of weights, gradients and optimizer, as arXiv 2404.02827 counts them."""
+    return "8 * M" if parameters["pure"] else "18 * M"
 
 
 def supports(run: Run) -> str | None:

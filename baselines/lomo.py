@@ -1,5 +1,6 @@
 """LOMO: plain SGD fused into backward; no gradient outlives the update of its weight (lomo-optim)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from baselines import Run, Tuning, checkpoint_activations
@@ -16,6 +17,11 @@ NOTES = (
     "Refused: accumulation, since the package updates after every micro-batch.",
 )
 RESUMES = True
+
+
+def formula(parameters: Mapping[str, Any]) -> str:
+    """Bytes of weights, gradients and optimizer, as arXiv 2404.02827 counts them."""
+    return "2 * M + 2 * M / D"
 
 
 def supports(run: Run) -> str | None:

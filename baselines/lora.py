@@ -3,6 +3,7 @@
 Frozen weights keep the run's precision; A and B are fp32, so they are their own masters.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from baselines import Run, Tuning, checkpoint_activations, decay_groups
@@ -17,6 +18,11 @@ NOTES = (
     "Merging into 16-bit weights rounds: the exported model is the tuned one up to that rounding.",
 )
 RESUMES = True
+
+
+def formula(parameters: Mapping[str, Any]) -> str:
+    """Bytes of weights, gradients and optimizer, as arXiv 2404.02827 counts them."""
+    return "2 * M + 18 * A"
 
 
 def supports(run: Run) -> str | None:

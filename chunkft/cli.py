@@ -21,39 +21,47 @@ def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]
     """What AdamW, which is one chunk, and ChunkFT take: method, chunks, partition, checkpointing, peak_gib,
     host_gib, fits, and by card the least time of a step, roofline_seconds.
 
-    ChunkFT has the smallest K that fits into `memory` bytes, and recomputes activations unless that K fits
-    without; where nothing fits, the row says why.  The model is on `fake_cuda`, within its context.
+    The model is on `fake_cuda`, within its context.
     """
+    full = _row("AdamW", model, loss, 1, True, memory)
+    if memory is not None:
+        return [full, fewest(model, loss, memory)]
+    return [full, *(_row("ChunkFT", model, loss, chunks, True, None) for chunks in EXAMPLES)]
 
-    def row(method: str, chunks: int, recomputed: bool) -> dict[str, Any]:
-        def make(twin: nn.Module) -> ChunkFT:
-            if recomputed:
-                checkpoint(twin)
-            return ChunkFT(twin, lr=0.0, chunks=chunks)
 
-        found = footprint(model, make, loss)
-        return {
-            "method": method,
-            "chunks": chunks,
-            "partition": "contiguous",
-            "checkpointing": recomputed,
-            "peak_gib": found.device / GIB,
-            "host_gib": found.host / GIB,
-            "fits": None if memory is None else found.device <= memory,
-            "roofline_seconds": found.seconds,
-        }
-
-    full = row("AdamW", 1, recomputed=True)
-    if memory is None:
-        return [full, *(row("ChunkFT", chunks, recomputed=True) for chunks in EXAMPLES)]
+def fewest(model: nn.Module, loss: Any, memory: int) -> dict[str, Any]:
+    """ChunkFT with the smallest K that fits into `memory` bytes; it recomputes activations unless that K fits
+    without.  Where nothing fits, the row says why.
+    """
     try:
         with checkpoint(model):
             optimizer = ChunkFT(model, lr=0.0, memory=memory, activations=loss)
             optimizer.close()
     except ValueError as error:
-        return [full, {"method": "ChunkFT", "fits": False, "reason": str(error)}]
-    plain = row("ChunkFT", len(optimizer.chunks), recomputed=False)
-    return [full, plain if plain["fits"] else row("ChunkFT", len(optimizer.chunks), recomputed=True)]
+        return {"method": "ChunkFT", "fits": False, "reason": str(error)}
+    plain = _row("ChunkFT", model, loss, len(optimizer.chunks), False, memory)
+    return plain if plain["fits"] else _row("ChunkFT", model, loss, len(optimizer.chunks), True, memory)
+
+
+def _row(
+    method: str, model: nn.Module, loss: Any, chunks: int, recomputed: bool, memory: int | None
+) -> dict[str, Any]:
+    def make(twin: nn.Module) -> ChunkFT:
+        if recomputed:
+            checkpoint(twin)
+        return ChunkFT(twin, lr=0.0, chunks=chunks)
+
+    found = footprint(model, make, loss)
+    return {
+        "method": method,
+        "chunks": chunks,
+        "partition": "contiguous",
+        "checkpointing": recomputed,
+        "peak_gib": found.device / GIB,
+        "host_gib": found.host / GIB,
+        "fits": None if memory is None else found.device <= memory,
+        "roofline_seconds": found.seconds,
+    }
 
 
 def built(name: str, length: int, precision: str) -> nn.Module:

@@ -91,6 +91,8 @@ class Masquerade(TorchFunctionMode):
             return self._backward(*args, **kwargs)
         if function is torch.nn.functional.scaled_dot_product_attention:
             return attention(*args, **kwargs)
+        if function is torch.nn.functional.dropout:
+            return dropout(*args, **kwargs)
         if "device" in kwargs:
             kwargs = {**kwargs, "device": _translated(kwargs["device"])}
         if function is Tensor.to:
@@ -137,6 +139,14 @@ def attention(
     efficient = aten._scaled_dot_product_efficient_attention
     result = efficient(query, key, value, attn_mask, saved, dropout_p, is_causal, scale=scale)
     return result[0]  # type: ignore[no-any-return]
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """By CUDA's one kernel, which keeps a mask of bytes; on "meta" torch makes a mask like the input."""
+    if not training or not 0 < p < 1:
+        return torch.dropout_(input, p, training) if inplace else torch.dropout(input, p, training)
+    result = torch.native_dropout(input, p, True)[0]
+    return input.copy_(result) if inplace else result
 
 
 class Kernels(TorchDispatchMode):

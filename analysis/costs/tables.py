@@ -2,6 +2,7 @@
 
 from analysis import published
 from analysis.costs import Cost, Costs, Group
+from analysis.costs.targets import targets
 from analysis.table import Cell, Column, Row, Table
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
@@ -10,7 +11,7 @@ PHASES = ("forward", "backward", "update", "step")
 
 def tables(costs: Costs) -> list[Table]:
     made = [table for group in costs.groups for table in (memory(group), time(group)) if table is not None]
-    return [table for table in (agreement(costs), *made) if table is not None]
+    return [table for table in (targets(costs), agreement(costs), *made) if table is not None]
 
 
 def memory(group: Group) -> Table:
@@ -19,6 +20,11 @@ def memory(group: Group) -> Table:
         Column("predicted_bytes", "predicted", "bytes", group="bytes"),
         Column("predicted_difference", "predicted less peak", "fraction"),
     ]
+    by_hand = {cost.place: _formula(cost) for cost in group.costs}
+    if any(cell.mean for cell in by_hand.values()):
+        columns += [Column("formula_bytes", "by formula", "bytes", group="bytes")]
+    else:
+        by_hand = {}
     beside = {cost.place: _published(cost, "memory", "peak", cost.peak) for cost in group.costs}
     known = any(cells[0].mean is not None for cells in beside.values())
     if known:
@@ -30,11 +36,13 @@ def memory(group: Group) -> Table:
     for cost in sorted(group.costs, key=lambda cost: (cost.peak is None, cost.peak)):
         found = cost.content["memory"] if cost.ok else {}
         cells = [Cell(found[part]) if cost.ok else _word(cost) for part in (*PARTS, "peak")]
-        cells += _prediction(cost) + (beside[cost.place] if known else [])
+        cells += _prediction(cost) + ([by_hand[cost.place]] if by_hand else [])
+        cells += beside[cost.place] if known else []
         rows.append(Row(cost.method, cost.title, cells))
     caption = (
         f"{group.title}; {group.made_on}. Peak: the most the CUDA allocator handed out. The parts are those "
-        "alive at the peak; activations hold logits and all that is transient. Predicted without a GPU."
+        "alive at the peak; activations hold logits and all that is transient. Predicted without a GPU. The "
+        "formula is of weights, gradients and optimizer: M parameters in D layers, A trained, in K chunks."
     )
     files = tuple(cost.place for cost in group.costs)
     return Table(f"memory_{group.name}", "Memory of a training step", caption, columns, rows, files=files)
@@ -48,20 +56,22 @@ def time(group: Group) -> Table | None:
     epoch = published.facts()["epoch"]
     columns = [Column(f"{phase}_seconds", phase, "seconds", group="step") for phase in PHASES]
     columns += [
+        Column("estimated_seconds", "roofline", "seconds", group="step"),
         Column("tokens_per_second", "throughput", "rate"),
         Column("epoch_seconds", f"epoch of {epoch['data']}", "seconds"),
-        Column("published_seconds", "published", "seconds"),
-        Column("verdict", "verdict", None),
     ]
+    beside = {cost.place: _published(cost, "time", "training", _epoch(cost)) for cost in timed}
+    known = any(cells[0].mean is not None for cells in beside.values())
+    if known:
+        columns += [Column("published_seconds", "published", "seconds"), Column("verdict", "verdict", None)]
     rows = []
     for cost in sorted(timed, key=lambda cost: cost.time["step"]):
-        tokens = cost.config["batch_size"] * cost.config["length"]
-        seconds = epoch["samples"] / cost.config["batch_size"] * tokens / cost.time["tokens_per_second"]
         cells = [Cell(cost.time[phase]) for phase in PHASES]
-        cells += [Cell(cost.time["tokens_per_second"]), Cell(seconds)]
-        rows.append(Row(cost.method, cost.title, cells + _published(cost, "time", "training", seconds)))
+        cells += [Cell(_roofline(cost)), Cell(cost.time["tokens_per_second"]), Cell(_epoch(cost))]
+        rows.append(Row(cost.method, cost.title, cells + (beside[cost.place] if known else [])))
     caption = (
-        f"{group.title}; {group.made_on}. No update where it happens inside backward. An epoch is "
+        f"{group.title}; {group.made_on}. No update where it happens inside backward. Roofline: an estimate "
+        "of the least a step can take, from the card's peak rates. An epoch is "
         f"{epoch['samples']} sequences of this length, each step with its part of switching."
     )
     files = tuple(cost.place for cost in timed)
@@ -88,6 +98,23 @@ def agreement(costs: Costs) -> Table | None:
     caption = "Predicted less measured peak, as a share of what was measured."
     files = tuple(cost.place for cost in costs.costs)
     return Table("prediction", "Prediction", caption, columns, rows, files=files) if rows else None
+
+
+def _epoch(cost: Cost) -> float:
+    """Seconds of all samples of the named data at this length."""
+    return published.facts()["epoch"]["samples"] * cost.config["length"] / cost.time["tokens_per_second"]
+
+
+def _roofline(cost: Cost) -> float | None:
+    """Estimated for the card it was measured on."""
+    gpus = " ".join(cost.content["provenance"]["hardware"]["gpus"])
+    seconds = (cost.predicted or {}).get("seconds") or {}
+    return next((value for card, value in seconds.items() if card in gpus), None)
+
+
+def _formula(cost: Cost) -> Cell:
+    found = (cost.predicted or {}).get("formula")
+    return Cell(found["bytes"], notes=(found["text"],)) if found else Cell()
 
 
 def _predicted(cost: Cost) -> int | None:

@@ -10,6 +10,7 @@ import pytest
 
 from analysis import costs, keep
 from analysis.costs import figures, tables
+from analysis.costs.targets import TARGETS
 from analysis.files import ROOT, InputError
 from analysis.table import to_csv, to_latex, to_markdown
 
@@ -34,9 +35,12 @@ def changed(cost: costs.Cost, **sections: object) -> costs.Cost:
 
 
 def test_every_kept_peak_was_predicted_within_three_percent(kept: costs.Costs) -> None:
-    assert len(kept.costs) == 62
+    assert len(kept.costs) == 180
     for cost in kept.costs:
-        assert cost.ok and cost.predicted is not None, cost.place
+        if not cost.ok:  # predicted to need more than the card has
+            assert cost.content["status"] == "out of memory" and cost.predicted["peak"] > 135 * 2**30
+            continue
+        assert cost.predicted is not None, cost.place
         assert cost.predicted["status"] == "ok", (cost.place, cost.predicted["reason"])
         assert cost.predicted["peak"] == pytest.approx(cost.peak, rel=0.03), cost.place
 
@@ -58,10 +62,28 @@ def test_the_kept_captions_are_those_of_the_kept_files(kept: costs.Costs) -> Non
     assert {path.stem for path in (KEPT / "figures").glob("*.png")} == {name for name, _, _ in made}
 
 
-def test_no_kept_file_holds_times_and_each_says_why(kept: costs.Costs) -> None:
-    assert not any(cost.time for cost in kept.costs)
-    assert all("busy" in cost.content["reason"] for cost in kept.costs)
-    assert not any(table.name.startswith("time") for table in tables.tables(kept))
+def test_every_kept_step_took_longer_than_the_roofline_has_it(kept: costs.Costs) -> None:
+    for cost in kept.costs:
+        if cost.ok:
+            assert 0 < cost.predicted["seconds"]["H200"] < cost.time["step"], cost.place
+
+
+def test_what_was_measured_under_load_has_memory_and_no_times(kept: costs.Costs) -> None:
+    found = case(kept, "llama2-7b/b1-l1024-shared/full")
+    busy = costs.Costs(Path(), [changed(found, time=None, reason="the host was busy")])
+    assert [table.name for table in tables.tables(busy)] == ["prediction", "memory_llama2-7b_b1_l1024"]
+
+
+def test_targets_are_compared_with_what_was_measured(kept: costs.Costs) -> None:
+    table = next(table for table in tables.tables(kept) if table.name == "targets")
+    rows = [[cell.word for cell in row.cells] for row in table.rows]
+    assert len(rows) == len(TARGETS)
+    for _, _, most, value, verdict in rows:
+        assert verdict == ("met" if float(value) <= float(most) else "missed")
+    assert {row[-1] for row in rows} == {"met", "missed"}
+    without = [cost for cost in kept.costs if "lomo" not in cost.place]
+    (fewer,) = [table for table in tables.tables(costs.Costs(Path(), without)) if table.name == "targets"]
+    assert len(fewer.rows) == len(TARGETS) - 1
 
 
 def test_times_make_a_table_and_their_figures(kept: costs.Costs) -> None:

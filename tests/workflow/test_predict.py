@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_cost import TINY, case
 
+import baselines
 from workflow.steps import cost, costcase, predict
 from workflow.steps.memory import MemoryTracker
 from workflow.steps.profile import label_what_is_there, tracked_steps
@@ -52,6 +53,17 @@ def test_idle_state_counts_on_the_host_for_every_chunk(config: Path) -> None:
     reset = predict.predict(replace(given, shape=shape, settings={**settings, "state": "reset"}))
     assert reset["host"] < 0.4 * found["host"]
     assert reset["peak"] == found["peak"]
+
+
+def test_a_turn_of_one_step_is_visited_again_with_the_state_it_made(config: Path) -> None:
+    given = case(config, "chunkft-k4", device="cuda", precision="bfloat16")
+    peaks = {
+        length: predict.predict(replace(given, settings={**given.settings, "steps_per_chunk": length}))[
+            "peak"
+        ]
+        for length in (1, 5)
+    }
+    assert peaks[1] == peaks[5]
 
 
 def test_what_cannot_be_predicted_says_why(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +109,61 @@ def test_the_command_shows_every_method(config: Path, json_too: bool) -> None:
     full, chunkft = json.loads(done.stdout)
     assert full["method"] == "full" and full["fits"] is False and full["peak_gib"] > 0
     assert (chunkft["chunks"], chunkft["partition"], chunkft["checkpointing"]) == (4, "contiguous", "chunkft")
+    assert full["formula"] is None and full["formula_gib"] is None  # these are fp32 weights
+    assert 0 < full["roofline_seconds"]["H200"] < full["roofline_seconds"]["RTX 3090"]
+
+
+def test_of_chunkft_the_fewest_chunks_that_fit_are_shown(config: Path) -> None:
+    given = case(config, "chunkft-k4", device="cuda", precision="bfloat16")
+    shape = {**given.shape, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4}
+    given = replace(given, entry=predict.PLANNED, shape=shape)
+    model = predict.sizes(given)
+    few, many = (
+        predict.row(replace(given, settings={**given.settings, "chunks": k}), model, 0) for k in (2, 8)
+    )
+    memory = int((few["peak_gib"] + many["peak_gib"]) / 2 * 2**30)
+    found = predict.planned_row(given, model, memory)
+    assert found["fits"] and found["peak_gib"] * 2**30 <= memory
+    assert 2 < found["chunks"] <= 8 and found["formula"].endswith("M / K")
+    hopeless = predict.planned_row(given, model, 1000)
+    assert hopeless["fits"] is False and "is too little: the weights take" in hopeless["reason"]
+    assert hopeless["reason"] in predict.table([found, hopeless], "H200")
+
+
+def test_every_rival_is_shown_and_chunkft_by_the_memory_there_is() -> None:
+    methods = cost.read(predict.CONFIG)["methods"]
+    with_memory, without = predict.shown_entries(methods, 2**30), predict.shown_entries(methods, None)
+    assert [name for name in with_memory if name.startswith("chunkft")] == ["chunkft"]
+    assert [name for name in without if name.startswith("chunkft")] == [
+        "chunkft-k8",
+        "chunkft-k32",
+        "chunkft-k128",
+    ]
+    assert {methods[name]["method"] for name in without} == set(baselines.methods()) - {"none"}
+
+
+def test_a_formula_is_of_the_sizes_of_the_model(config: Path) -> None:
+    model = predict.sizes(case(config, "full"))
+    assert model["M"] == predict.predict(case(config, "full", device="cuda"))["trained"]
+    for entry, expected in (
+        ("full", lambda a: 18 * model["M"]),
+        ("lora", lambda a: 2 * model["M"] + 18 * a),
+        ("chunkft-k4", lambda a: 2 * model["M"] + 12 * model["M"] / 4),
+    ):
+        given = case(config, entry, device="cuda", precision="bfloat16")
+        found = predict.predict(given)
+        text, size = predict.formula(given, found, model)
+        assert size == pytest.approx(expected(found["trained"])), text
+    assert predict.formula(replace(given, precision="float32"), found, model) is None
+
+
+def test_the_number_of_chunks_is_chosen_for_a_memory(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", "--model", "tiny", "--methods", "chunkft", "--config", str(config)]
+    with pytest.raises(cost.InputError, match="give its `--memory`"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        predict.main()
 
 
 def test_an_unknown_model_is_refused_by_name(config: Path) -> None:

@@ -38,11 +38,14 @@ class MemoryTracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         results = func(*args, **(kwargs or {}))
+        self.observe(func, args, kwargs, results)
+        return results
+
+    def observe(self, func, args, kwargs, results):
         for result in tree_leaves(results):
             if isinstance(result, torch.Tensor) and result.device.type == self.device:
                 self._count(result)
         self.levels.append(self.current)
-        return results
 
     def label(self, tensors: Iterable[torch.Tensor], part: str) -> None:
         for tensor in tensors:

@@ -1,9 +1,10 @@
-"""Memory of a training step of every method, predicted without a GPU.
+"""Memory of a training step of every method, predicted without a GPU, and an estimate of its time.
 
     python -m workflow.steps.predict --model llama2-7b --seq 1024 --batch 1 --memory 24GiB
 
 Takes the steps that `workflow.steps.cost` measures, of the same model, method and loss, on a CUDA device
-that is not there (`chunkft.fakecuda`), and counts the storages of live tensors.
+that is not there (`chunkft.fakecuda`), counts the storages of live tensors, and adds up what the operators
+compute and move (`chunkft.roofline`).
 """
 
 import argparse
@@ -14,30 +15,37 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import baselines
+from chunkft.cli import EXAMPLES, fewest
 from chunkft.memory import WORKSPACES, size
+from chunkft.roofline import CARDS
 from chunkft.shapes import SHAPES
 from workflow.steps import cost
-from workflow.steps.costcase import Case, prepared, refusal
+from workflow.steps.costcase import Case, prepared, random_model, refusal
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
 from workflow.steps.provenance import provenance
 
 CONFIG = Path(__file__).parents[1] / "config" / "cost.yaml"
 GIB = 2**30
+PLANNED = "chunkft"  # the entry whose K is chosen
 PARTS = ("weights", "gradients", "optimizer", "activations")
+KEPT = ("status", "reason", *PARTS, "peak", "host", "seconds")
 
 
 def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     """`status` and `reason`; where ok also bytes: on the device at the peak, by part and in all; on the host.
+    And `seconds`, the least a step takes, by card; elements `trained`, and `turns` of them.
 
     Of a method that trains its parameters in turns, `turns` are tried, spread over a cycle, and both ends.
     """
     import torch
 
     from chunkft.fakecuda import fake_cuda
+    from chunkft.memory import Watch
+    from chunkft.roofline import Roofline
     from workflow.steps import profile
     from workflow.steps.memory import MemoryTracker, state_tensors
 
@@ -45,14 +53,19 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     if refused:
         return dict(zip(("status", "reason"), refused, strict=True))
     torch.set_num_threads(1)
-    tracker, host = MemoryTracker("cuda"), MemoryTracker("cpu")
+    tracker, host, roofline = MemoryTracker("cuda"), MemoryTracker("cpu"), Roofline()
     try:
         # packages print, and standard output is for the table
         with redirect_stdout(sys.stderr), fake_cuda(), prepared(case) as (tuning, loss, _):
             visited, _ = profile.sample(tuning.turns, turns)
             profile.label_what_is_there(tracker, tuning)
-            with host, tracker:
-                seen = profile.tracked_steps(tuning, loss, case.lr, tracker, visited)
+
+            def counted(model: Any) -> torch.Tensor:
+                roofline.step()
+                return loss(model)
+
+            with Watch(tracker, host, roofline):
+                seen = profile.tracked_steps(tuning, counted, case.lr, tracker, visited)
             host.label(state_tensors(tuning.optimizer), "optimizer")
             idle, others = host.breakdown(at_peak=False)["optimizer"], tuning.turns - len(visited)
     except Exception as error:
@@ -65,6 +78,9 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
         **parts,
         "peak": tracker.peak + WORKSPACES,
         "host": host.peak + idle * others // len(visited),
+        "seconds": roofline.seconds(),
+        "trained": sum(p.numel() for p in tuning.trainable),
+        "turns": tuning.turns,
         **seen,
     }
 
@@ -82,10 +98,30 @@ def shape_of(model: str) -> dict[str, Any]:
         ) from None
 
 
-def row(case: Case, memory: int | None) -> dict[str, Any]:
-    """What is shown of a case."""
+def sizes(case: Case) -> dict[str, int]:
+    """M parameters in D layers."""
+    model = random_model(case.shape, case.precision, "meta", case.length)
+    return {"M": sum(p.numel() for p in model.parameters()), "D": model.config.num_hidden_layers}
+
+
+def formula(case: Case, found: dict[str, Any], model: dict[str, int]) -> tuple[str, float] | None:
+    """What the method's file says of weights, gradients and optimizer, and that in bytes.
+
+    In bytes for 16-bit weights, with M parameters in D layers, A of them or beside them trained, in K turns.
+    """
+    file = baselines.methods()[case.settings["method"]]
+    if not hasattr(file, "formula") or case.precision == "float32":
+        return None
+    text = file.formula(case.settings)
+    names = {**model, "A": found["trained"], "K": found["turns"]}
+    return text, eval(text, {"__builtins__": {}}, names)
+
+
+def row(case: Case, model: dict[str, int], memory: int | None) -> dict[str, Any]:
+    """What is shown of a case, of a model of such `sizes`."""
     found = predict(case)
     ok = found["status"] == "ok"
+    by_hand = formula(case, found, model) if ok else None
     shown: dict[str, Any] = {
         "method": case.entry,
         "status": found["status"],
@@ -94,6 +130,9 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
         "host_gib": found["host"] / GIB if ok else None,
         "fits": found["peak"] <= memory if ok and memory is not None else None,
         "parts_gib": {part: found[part] / GIB for part in PARTS} if ok else None,
+        "formula": by_hand[0] if by_hand else None,
+        "formula_gib": by_hand[1] / GIB if by_hand else None,
+        "roofline_seconds": found["seconds"] if ok else None,
     }
     if case.settings["method"] == "chunkft":
         shown |= {key: case.settings[key] for key in ("chunks", "partition")}
@@ -101,17 +140,50 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
     return shown
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    head = f"{'method':24}{'peak GiB':>10}{'host GiB':>10}  fits  " + "".join(f"{part:>13}" for part in PARTS)
+def planned_row(case: Case, model: dict[str, int], memory: int) -> dict[str, Any]:
+    """The row of ChunkFT with the smallest K that fits, and activations kept where it fits so too."""
+    from chunkft.fakecuda import fake_cuda
+    from chunkft.memory import head_model_loss, language_model_loss
+
+    loss = (head_model_loss if case.loss == "head" else language_model_loss)(case.batch_size, case.length)
+    with fake_cuda():
+        found = fewest(random_model(case.shape, case.precision, "cuda", case.length), loss, memory)
+    if "reason" in found:
+        keys = ("peak_gib", "host_gib", "parts_gib", "formula", "formula_gib", "roofline_seconds")
+        nothing = dict.fromkeys(keys)
+        return {
+            "method": PLANNED,
+            "status": "does not fit",
+            "fits": False,
+            **nothing,
+            "reason": found["reason"],
+        }
+    kept = {} if found["checkpointing"] else {"checkpointing": "none"}
+    settings = {**case.settings, "partition": found["partition"]}
+    # the plan leaves out the batch and the like, which may tip the balance
+    for chunks in range(found["chunks"], found["chunks"] + 4):
+        shown = row(replace(case, settings={**settings, "chunks": chunks}, **kept), model, memory)
+        if shown["fits"]:
+            break
+    return shown
+
+
+def table(rows: list[dict[str, Any]], card: str) -> str:
+    """The last column is an estimate."""
+    head = f"{'method':24}{'peak GiB':>10}{'host GiB':>10}  fits  "
+    head += "".join(f"{part:>13}" for part in PARTS) + f"  {'by formula':32}{'est. step s, ' + card:>20}"
     lines = [head]
     for found in rows:
         if found["status"] != "ok":
             lines.append(f"{found['method']:24}{found['status']}: {found['reason']}")
             continue
+        name = found["method"] + (f" (K = {found['chunks']})" if found["method"] == PLANNED else "")
         fits = {True: "yes", False: "no", None: ""}[found["fits"]]
         parts = "".join(f"{found['parts_gib'][part]:13.2f}" for part in PARTS)
+        by_hand = f"{found['formula']} = {found['formula_gib']:.2f}" if found["formula"] else ""
         lines.append(
-            f"{found['method']:24}{found['peak_gib']:10.2f}{found['host_gib']:10.2f}  {fits:4}  {parts}"
+            f"{name:24}{found['peak_gib']:10.2f}{found['host_gib']:10.2f}  {fits:4}  {parts}"
+            f"  {by_hand:32}{found['roofline_seconds'][card]:20.3f}"
         )
     return "\n".join(lines)
 
@@ -122,10 +194,16 @@ def predict_measured(folder: Path, pool: ProcessPoolExecutor) -> None:
     if not paths:
         raise InputError(f"`--measured {folder}` holds no results of workflow.steps.cost")
     cases = [Case(**read_json(path)["config"]) for path in paths]
+    models = {case.model: sizes(case) for case in cases}
     predictions = {}
-    for path, found in zip(paths, pool.map(predict, cases, (case.turns for case in cases)), strict=True):
+    made = pool.map(predict, cases, (case.turns for case in cases))
+    for path, case, found in zip(paths, cases, made, strict=True):
         place = path.relative_to(folder).as_posix()
-        predictions[place] = {key: found.get(key) for key in ("status", "reason", *PARTS, "peak", "host")}
+        predictions[place] = {key: found.get(key) for key in KEPT}
+        by_hand = formula(case, found, models[case.model]) if found["status"] == "ok" else None
+        predictions[place]["formula"] = (
+            dict(zip(("text", "bytes"), by_hand, strict=True)) if by_hand else None
+        )
         shown = f"{found['peak'] / GIB:.2f} GiB" if found["status"] == "ok" else found["reason"]
         print(f"{len(predictions)}/{len(paths)}  {place}: {shown}", flush=True)
     made = provenance(None, None)
@@ -144,6 +222,7 @@ def main() -> None:
         "--setting", default="shared", help="loss and checkpointing, as the config names them"
     )
     parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--card", choices=CARDS, default="H200", help="of the estimated time")
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     parser.add_argument(
         "--measured", type=Path, help="instead: predict every result in this folder, into its predicted.json"
@@ -156,18 +235,39 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
         if arguments.measured:
             return predict_measured(arguments.measured, pool)
-        config = cost.read(arguments.config)
-        if arguments.model not in config["models"]:
-            config["models"][arguments.model] = shape_of(arguments.model)
-        entries = arguments.methods or list(config["methods"])
-        for name in entries:
-            cost.check_one_of("--methods", name, config["methods"])
-        cost.check_one_of("--setting", arguments.setting, config["settings"])
-        where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
-        cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
-        memory = None if arguments.memory is None else size("--memory", arguments.memory)
-        rows = list(pool.map(partial(row, memory=memory), cases))
-    print(json.dumps(rows, indent=1) if arguments.json else table(rows))
+        print(show(arguments, pool))
+
+
+def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
+    config = cost.read(arguments.config)
+    if arguments.model not in config["models"]:
+        config["models"][arguments.model] = shape_of(arguments.model)
+    memory = None if arguments.memory is None else size("--memory", arguments.memory)
+    entries = arguments.methods or shown_entries(config["methods"], memory)
+    for name in entries:
+        cost.check_one_of("--methods", name, (*config["methods"], PLANNED))
+    if PLANNED in entries and memory is None:
+        raise InputError(f"`--methods {PLANNED}` chooses K for a GPU: give its `--memory`, such as 24GiB")
+    cost.check_one_of("--setting", arguments.setting, config["settings"])
+    config["methods"].setdefault(PLANNED, {**baselines.methods()["chunkft"].PARAMETERS, "method": "chunkft"})
+    where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
+    cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
+    model = sizes(cases[0])
+    cases.sort(key=lambda case: case.entry != PLANNED)  # what takes longest first
+    made = [pool.submit(planned_row if case.entry == PLANNED else row, case, model, memory) for case in cases]
+    rows = sorted((future.result() for future in made), key=lambda found: entries.index(found["method"]))
+    return json.dumps(rows, indent=1) if arguments.json else table(rows, arguments.card)
+
+
+def shown_entries(methods: dict[str, dict], memory: int | None) -> list[str]:
+    """Every rival; of ChunkFT the number of chunks that fits, or without a memory some to choose from."""
+
+    def example(settings: dict) -> bool:
+        plain = settings["resident"] and settings["partition"] == "contiguous"
+        return plain and settings["chunks"] in EXAMPLES and memory is None
+
+    shown = [name for name, given in methods.items() if given["method"] != "chunkft" or example(given)]
+    return shown if memory is None else [*shown, PLANNED]
 
 
 if __name__ == "__main__":

@@ -108,8 +108,10 @@ def tracked_steps(
     if tuning.jump:
         tuning.jump(turns[0])
         step()
-    for _ in visits(tuning, turns, 2, step):
-        after_visit()
+    # where a turn is a single step, state that it made is there only on the next visit
+    for _ in range(2 if tuning.turns > 1 and tuning.cycle == tuning.turns else 1):
+        for _ in visits(tuning, turns, 2, step):
+            after_visit()
     return {"held": held, "trace": trace}
 
 
