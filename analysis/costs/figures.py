@@ -55,6 +55,9 @@ def traces(costs: Costs, group: Group) -> Iterator[Drawing]:
     chosen = [cost for cost in chosen if cost.content["memory"]["trace"].get("bytes")]
     if not chosen:
         return
+    # of each method the variant that needs least: more lines could not be told apart
+    least = {cost.adapter: cost for cost in sorted(chosen, key=lambda cost: cost.peak, reverse=True)}
+    chosen = [cost for cost in chosen if cost is least[cost.adapter]]
     drawing, axes = figure(2.3)
     styles = looks(costs, [cost.method for cost in chosen])
     for cost in chosen:
@@ -76,7 +79,7 @@ def chunks(group: Group) -> Iterator[Drawing]:
         settings = cost.config["settings"]
         name = settings["partition"] + ("" if settings["resident"] else ", state streamed")
         lines.setdefault(name, []).append(cost)
-    if len({cost.config["settings"]["chunks"] for cost in own}) < 2:
+    if len({cost.config["settings"]["chunks"] for cost in own}) < 3:
         return
     panels: list[tuple[str, Callable[[Cost], float]]] = [("peak, GiB", lambda cost: cost.peak / GIB)]
     if all(cost.time for cost in own):
@@ -113,7 +116,7 @@ def time_against_memory(costs: Costs, group: Group) -> Iterator[Drawing]:
 
 
 def against(costs: Costs, axis: str, label: str, alike: tuple[str, ...]) -> Iterator[Drawing]:
-    """Peak against one key of the config, where all of `alike` are the same, for two values or more."""
+    """Peak against one key of the config, where all of `alike` are the same, for three values or more."""
     families: dict[tuple, list[Cost]] = {}
     for cost in costs.costs:
         if cost.ok:
@@ -122,7 +125,7 @@ def against(costs: Costs, axis: str, label: str, alike: tuple[str, ...]) -> Iter
         lines: dict[str, list[Cost]] = {}
         for cost in sorted(family, key=lambda cost: cost.config[axis]):
             lines.setdefault(cost.method, []).append(cost)
-        lines = {method: line for method, line in lines.items() if len(line) > 1}
+        lines = {method: line for method, line in lines.items() if len(line) > 2}
         if not lines:
             continue
         drawing, axes = figure(2.4)

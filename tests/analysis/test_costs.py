@@ -88,8 +88,8 @@ def test_targets_are_compared_with_what_was_measured(kept: costs.Costs) -> None:
 
 def test_times_make_a_table_and_their_figures(kept: costs.Costs) -> None:
     timed = [
-        changed(case(kept, f"llama2-7b/b8-l1024-shared/{name}"), time=TIME)
-        for name in ("lomo", "badam", "chunkft-k32", "chunkft-k128")
+        changed(case(kept, f"llama2-7b/b1-l1024-shared/{name}"), time=TIME)
+        for name in ("lomo", "badam", "chunkft-k8", "chunkft-k32", "chunkft-k128")
     ]
     made = costs.Costs(Path(), timed)
     (table,) = [table for table in tables.tables(made) if table.name.startswith("time")]
@@ -98,7 +98,7 @@ def test_times_make_a_table_and_their_figures(kept: costs.Costs) -> None:
     assert row["epoch_seconds"].mean == pytest.approx(52002 * 1024 / 2048)
     assert row["verdict"].word == "not comparable" and "RTX 3090 there" in row["verdict"].notes[0]
     names = {drawing.name for drawing in figures.drawings(made)}
-    assert {"pareto_llama2-7b_b8_l1024", "chunks_llama2-7b_b8_l1024"} <= names
+    assert {"pareto_llama2-7b_b1_l1024", "chunks_llama2-7b_b1_l1024"} <= names
 
 
 def test_verdicts(kept: costs.Costs) -> None:
