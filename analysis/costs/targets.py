@@ -31,7 +31,7 @@ OWN: dict[str, Callable[[Cost], float]] = {
     "peak over chunks varies, %": lambda cost: 100 * (1 - cost.content["memory"]["peak_lowest"] / cost.peak),
     # below zero is noise
     "switching, % of a cycle": lambda cost: (
-        100 * max(cost.time["switch"], 0) / (cost.time["turn_steps"] * cost.time["step"])
+        100 * max(cost.time["switch"] or 0, 0) / (cost.time["turn_steps"] * cost.time["step"])
     ),
 }
 
