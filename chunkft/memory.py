@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from chunkft.fakecuda import fake_cuda
 from chunkft.head import head_loss
 from chunkft.partition import Chunks
 from chunkft.precision import needs_master
-from chunkft.roofline import Roofline
+from chunkft.roofline import Roofline, tensors
 
 Loss = Callable[[nn.Module], Tensor]
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -148,7 +147,7 @@ class LiveBytes:
         self._count(tensors)
 
     def observe(self, function: Any, args: Any, kwargs: Any, results: Any) -> None:
-        self._count(t for t in tree_leaves(results) if isinstance(t, Tensor))
+        self._count(tensors(results))
 
     def _count(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:

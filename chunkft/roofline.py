@@ -5,11 +5,11 @@ card's bandwidth; copies to and from the host run beside all that.  Launching ke
 far real kernels stay below the peaks are left out, so that a real step takes longer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
@@ -43,6 +43,15 @@ ATTENTION = {  # products of scores' size
 }
 
 
+def tensors(value: Any) -> Sequence[Tensor]:
+    """Those among an operator's arguments or results, which may be in lists and tuples."""
+    if isinstance(value, Tensor):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return [t for each in value for t in tensors(each)]
+    return ()
+
+
 class Roofline:
     """Adds up the operators of training steps; `step()` begins one."""
 
@@ -58,8 +67,7 @@ class Roofline:
         """An operator that ran on the device."""
         if not self._kernels or _is_free(function):
             return
-        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        outputs = [t for t in tree_leaves(results) if isinstance(t, Tensor)]
+        inputs, outputs = [*tensors(args), *tensors(list(kwargs.values()))], tensors(results)
         if function.__name__.startswith(("_to_copy", "copy_")):
             there, back = inputs[-1].device.type, outputs[0].device.type
             if there != back:
@@ -111,7 +119,7 @@ def _written(function: Any, args: Any) -> int:
         for argument, value in zip(function._schema.arguments, args, strict=False)
         if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
     )
-    return sum(_bytes(t) for t in tree_leaves(list(written)) if isinstance(t, Tensor))
+    return sum(map(_bytes, tensors(list(written))))
 
 
 def _flops(function: Any, name: str, args: Any, kwargs: Any, results: Any) -> float:

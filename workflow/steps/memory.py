@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from chunkft.roofline import tensors
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 
@@ -42,8 +43,8 @@ class MemoryTracker(TorchDispatchMode):
         return results
 
     def observe(self, func, args, kwargs, results):
-        for result in tree_leaves(results):
-            if isinstance(result, torch.Tensor) and result.device.type == self.device:
+        for result in tensors(results):
+            if result.device.type == self.device:
                 self._count(result)
         self.levels.append(self.current)
 
