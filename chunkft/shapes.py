@@ -46,4 +46,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         max_position_embeddings=40960,
         head_dim=128,
     ),
+    "roberta-large": {
+        "model_type": "roberta",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "vocab_size": 50265,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+    },
 }

@@ -15,6 +15,7 @@ PARAMETERS = {  # as their makers state them
     "mistral-7b": 7_248_023_552,
     "qwen2.5-7b": 7_615_616_512,
     "qwen3-8b": 8_190_735_360,
+    "roberta-large": 355_412_057,  # with the head that predicts masked words, without the pooler
 }
 
 

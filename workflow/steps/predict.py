@@ -149,14 +149,14 @@ def planned_row(case: Case, model: dict[str, int], memory: int) -> dict[str, Any
     with fake_cuda():
         found = fewest(random_model(case.shape, case.precision, "cuda", case.length), loss, memory)
     if "reason" in found:
-        keys = ("peak_gib", "host_gib", "parts_gib", "formula", "formula_gib", "roofline_seconds")
-        nothing = dict.fromkeys(keys)
+        numbers = ("peak_gib", "host_gib", "parts_gib", "formula", "formula_gib", "roofline_seconds")
+        nothing = dict.fromkeys((*numbers, "chunks", "partition", "checkpointing"))
         return {
             "method": PLANNED,
             "status": "does not fit",
+            "reason": found["reason"],
             "fits": False,
             **nothing,
-            "reason": found["reason"],
         }
     kept = {} if found["checkpointing"] else {"checkpointing": "none"}
     settings = {**case.settings, "partition": found["partition"]}
