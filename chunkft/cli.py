@@ -30,17 +30,23 @@ def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]
 
 
 def fewest(model: nn.Module, loss: Any, memory: int) -> dict[str, Any]:
-    """ChunkFT with the smallest K that fits into `memory` bytes; it recomputes activations unless that K fits
-    without.  Where nothing fits, the row says why.
-    """
+    """ChunkFT with the smallest K that fits; where nothing fits, the row says why."""
     try:
-        with checkpoint(model):
-            optimizer = ChunkFT(model, lr=0.0, memory=memory, activations=loss)
-            optimizer.close()
+        chunks, plain = chosen(model, loss, memory)
     except ValueError as error:
         return {"method": "ChunkFT", "fits": False, "reason": str(error)}
+    return plain or _row("ChunkFT", model, loss, chunks, True, memory)
+
+
+def chosen(model: nn.Module, loss: Any, memory: int) -> tuple[int, dict[str, Any] | None]:
+    """The smallest K that fits into `memory` bytes with activations recomputed, and where that K fits without
+    recomputing them its row.  Raises ValueError, saying what would fit, when no K does.
+    """
+    with checkpoint(model):
+        optimizer = ChunkFT(model, lr=0.0, memory=memory, activations=loss)
+        optimizer.close()
     plain = _row("ChunkFT", model, loss, len(optimizer.chunks), False, memory)
-    return plain if plain["fits"] else _row("ChunkFT", model, loss, len(optimizer.chunks), True, memory)
+    return len(optimizer.chunks), plain if plain["fits"] else None
 
 
 def _row(

@@ -117,17 +117,15 @@ def test_of_chunkft_the_fewest_chunks_that_fit_are_shown(config: Path) -> None:
     given = case(config, "chunkft-k4", device="cuda", precision="bfloat16")
     shape = {**given.shape, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4}
     given = replace(given, entry=predict.PLANNED, shape=shape)
-    model = predict.sizes(given)
-    few, many = (
-        predict.row(replace(given, settings={**given.settings, "chunks": k}), model, 0) for k in (2, 8)
-    )
+    few, many = (predict.row(replace(given, settings={**given.settings, "chunks": k}), 0) for k in (2, 8))
     memory = int((few["peak_gib"] + many["peak_gib"]) / 2 * 2**30)
-    found = predict.planned_row(given, model, memory)
+    found = predict.planned_row(given, memory)
     assert found["fits"] and found["peak_gib"] * 2**30 <= memory
-    assert 2 < found["chunks"] <= 8 and found["formula"].endswith("M / K")
-    hopeless = predict.planned_row(given, model, 1000)
+    assert 2 < found["chunks"] <= 8 and found["chunks"] == found["turns"]
+    hopeless = predict.planned_row(given, 1000)
     assert hopeless["fits"] is False and "is too little: the weights take" in hopeless["reason"]
-    assert hopeless["reason"] in predict.table([found, hopeless], "H200")
+    shown = predict.table([{**found, "formula": None}, hopeless], "H200")
+    assert hopeless["reason"] in shown and f"chunkft (K = {found['chunks']})" in shown
 
 
 def test_every_rival_is_shown_and_chunkft_by_the_memory_there_is() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import baselines
-from chunkft.cli import EXAMPLES, fewest
+from chunkft.cli import EXAMPLES, chosen
 from chunkft.memory import WORKSPACES, size
 from chunkft.roofline import CARDS
 from chunkft.shapes import SHAPES
@@ -117,11 +117,10 @@ def formula(case: Case, found: dict[str, Any], model: dict[str, int]) -> tuple[s
     return text, eval(text, {"__builtins__": {}}, names)
 
 
-def row(case: Case, model: dict[str, int], memory: int | None) -> dict[str, Any]:
-    """What is shown of a case, of a model of such `sizes`."""
+def row(case: Case, memory: int | None) -> dict[str, Any]:
+    """What is shown of a case, but for the formula."""
     found = predict(case)
     ok = found["status"] == "ok"
-    by_hand = formula(case, found, model) if ok else None
     shown: dict[str, Any] = {
         "method": case.entry,
         "status": found["status"],
@@ -130,9 +129,9 @@ def row(case: Case, model: dict[str, int], memory: int | None) -> dict[str, Any]
         "host_gib": found["host"] / GIB if ok else None,
         "fits": found["peak"] <= memory if ok and memory is not None else None,
         "parts_gib": {part: found[part] / GIB for part in PARTS} if ok else None,
-        "formula": by_hand[0] if by_hand else None,
-        "formula_gib": by_hand[1] / GIB if by_hand else None,
         "roofline_seconds": found["seconds"] if ok else None,
+        "trained": found["trained"] if ok else None,
+        "turns": found["turns"] if ok else None,
     }
     if case.settings["method"] == "chunkft":
         shown |= {key: case.settings[key] for key in ("chunks", "partition")}
@@ -140,29 +139,25 @@ def row(case: Case, model: dict[str, int], memory: int | None) -> dict[str, Any]
     return shown
 
 
-def planned_row(case: Case, model: dict[str, int], memory: int) -> dict[str, Any]:
+def planned_row(case: Case, memory: int) -> dict[str, Any]:
     """The row of ChunkFT with the smallest K that fits, and activations kept where it fits so too."""
     from chunkft.fakecuda import fake_cuda
     from chunkft.memory import head_model_loss, language_model_loss
 
     loss = (head_model_loss if case.loss == "head" else language_model_loss)(case.batch_size, case.length)
-    with fake_cuda():
-        found = fewest(random_model(case.shape, case.precision, "cuda", case.length), loss, memory)
-    if "reason" in found:
-        numbers = ("peak_gib", "host_gib", "parts_gib", "formula", "formula_gib", "roofline_seconds")
+    try:
+        with fake_cuda():
+            model = random_model(case.shape, case.precision, "cuda", case.length)
+            fewest, plain = chosen(model, loss, memory)
+    except ValueError as error:
+        numbers = ("peak_gib", "host_gib", "parts_gib", "roofline_seconds", "trained", "turns")
         nothing = dict.fromkeys((*numbers, "chunks", "partition", "checkpointing"))
-        return {
-            "method": PLANNED,
-            "status": "does not fit",
-            "reason": found["reason"],
-            "fits": False,
-            **nothing,
-        }
-    kept = {} if found["checkpointing"] else {"checkpointing": "none"}
-    settings = {**case.settings, "partition": found["partition"]}
+        return {"method": PLANNED, "status": "does not fit", "reason": str(error), "fits": False, **nothing}
+    kept = {"checkpointing": "none"} if plain else {}
+    settings = {**case.settings, "partition": "contiguous"}
     # the plan leaves out the batch and the like, which may tip the balance
-    for chunks in range(found["chunks"], found["chunks"] + 4):
-        shown = row(replace(case, settings={**settings, "chunks": chunks}, **kept), model, memory)
+    for chunks in range(fewest, fewest + 4):
+        shown = row(replace(case, settings={**settings, "chunks": chunks}, **kept), memory)
         if shown["fits"]:
             break
     return shown
@@ -252,10 +247,16 @@ def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
     config["methods"].setdefault(PLANNED, {**baselines.methods()["chunkft"].PARAMETERS, "method": "chunkft"})
     where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
     cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
-    model = sizes(cases[0])
     cases.sort(key=lambda case: case.entry != PLANNED)  # what takes longest first
-    made = [pool.submit(planned_row if case.entry == PLANNED else row, case, model, memory) for case in cases]
-    rows = sorted((future.result() for future in made), key=lambda found: entries.index(found["method"]))
+    made = [pool.submit(planned_row if case.entry == PLANNED else row, case, memory) for case in cases]
+    model = sizes(cases[0])  # meanwhile
+    rows = []
+    for case, future in zip(cases, made, strict=True):
+        found = future.result()
+        by_hand = formula(case, found, model) if found["status"] == "ok" else None
+        text, amount = by_hand or (None, None)
+        rows.append({**found, "formula": text, "formula_gib": amount / GIB if amount else None})
+    rows.sort(key=lambda found: entries.index(found["method"]))
     return json.dumps(rows, indent=1) if arguments.json else table(rows, arguments.card)
 
 
