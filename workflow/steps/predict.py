@@ -226,7 +226,7 @@ def main() -> None:
     if (arguments.model is None) == (arguments.measured is None):
         parser.error("give --model or --measured")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(cost.IMPORTED)
+    context.set_forkserver_preload([*cost.IMPORTED, "peft"])  # a fork may use CUDA that is not there
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
         if arguments.measured:
             return predict_measured(arguments.measured, pool)
@@ -261,13 +261,16 @@ def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
 
 
 def shown_entries(methods: dict[str, dict], memory: int | None) -> list[str]:
-    """Every rival; of ChunkFT the number of chunks that fits, or without a memory some to choose from."""
+    """Every rival once; of ChunkFT the K that fits, or without a memory some to choose from."""
 
     def example(settings: dict) -> bool:
-        plain = settings["resident"] and settings["partition"] == "contiguous"
-        return plain and settings["chunks"] in EXAMPLES and memory is None
+        if settings["method"] != "chunkft" or memory is not None:
+            return False
+        return (
+            settings["resident"] and settings["partition"] == "contiguous" and settings["chunks"] in EXAMPLES
+        )
 
-    shown = [name for name, given in methods.items() if given["method"] != "chunkft" or example(given)]
+    shown = [name for name, given in methods.items() if given["method"] == name or example(given)]
     return shown if memory is None else [*shown, PLANNED]
 
 
