@@ -14,16 +14,23 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from chunkft.watch import Watch
 
 aten = torch.ops.aten
+NUMBER, CONVERT, COPY = aten._local_scalar_dense.default, aten._to_copy.default, aten.copy_.default
 CUDA, META = torch.device("cuda", 0), torch.device("meta")
 IS_META: Any = torch._C.TensorBase.is_meta.__get__  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def fake_cuda() -> Iterator[None]:
-    """For one thread, and not while CUDA itself is used."""
+def fake_cuda() -> Iterator[Watch]:
+    """For one thread, and not while CUDA itself is used.  Gives what shows the operators that run."""
+    for mode in _get_current_dispatch_mode_stack():
+        if isinstance(mode, Kernels):  # it is there already
+            yield mode
+            return
     cuda: dict[str, Any] = {
         "Stream": Stream,
         "Event": Stream,
@@ -38,9 +45,9 @@ def fake_cuda() -> Iterator[None]:
         patch.multiple(torch.cuda, **cuda),
         patch.multiple(Tensor, **CLAIMS),
         Masquerade(),
-        Kernels(),
+        Kernels() as kernels,
     ):
-        yield
+        yield kernels
 
 
 def _claim(name: str, claim: Any) -> property:
@@ -149,42 +156,41 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return input.copy_(result) if inplace else result
 
 
-class Kernels(TorchDispatchMode):
+class Kernels(Watch):
     """Runs operators on shapes, and those that need data too: reading numbers, copying to the host."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Of an operator that makes a new tensor: (shape, strides, dtype) for arguments seen before, since
-        # finding that out takes torch far longer than making the tensor.
-        self._seen: dict[Any, tuple[Any, Any, torch.dtype]] = {}
-        self._makes_new: dict[Any, bool] = {}
+        # Of an operator that makes a new tensor, by arguments: its shape, strides and dtype, since finding
+        # that out takes torch far longer than making the tensor.  Of others None.
+        self._seen: dict[Any, dict[Any, tuple[Any, Any, torch.dtype]] | None] = {}
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def run(self, function: Any, args: Any, kwargs: Any) -> Any:
         with torch._C.DisableTorchFunction():
-            if function is aten._local_scalar_dense.default and args[0].is_meta:
+            if function is NUMBER and args[0].is_meta:
                 return torch.ones((), dtype=args[0].dtype).item()
-            if function is aten._to_copy.default and args[0].is_meta and "device" in kwargs:
+            if function is CONVERT and args[0].is_meta and "device" in kwargs:
                 return torch.empty_like(args[0], **{k: v for k, v in kwargs.items() if k != "non_blocking"})
-            if function is aten.copy_.default and args[1].is_meta and not args[0].is_meta:
+            if function is COPY and args[1].is_meta and not args[0].is_meta:
                 return args[0]
-            return self._run(function, args, kwargs)
+            return self._on_shapes(function, args, kwargs)
 
-    def _run(self, function: Any, args: Any, kwargs: Any) -> Any:
-        if function not in self._makes_new:
-            self._makes_new[function] = _makes_new_tensor(function)
-        if not self._makes_new[function] or "device" in kwargs:
+    def _on_shapes(self, function: Any, args: Any, kwargs: Any) -> Any:
+        if function not in self._seen:
+            self._seen[function] = {} if _makes_new_tensor(function) else None
+        seen = self._seen[function]
+        if seen is None or "device" in kwargs:
             return function(*args, **kwargs)
         try:
-            key = (function, _shapes(args), _shapes(tuple(kwargs.items())))
-            seen = self._seen.get(key)
+            key = _shapes(args), _shapes(tuple(kwargs.items()))
+            made = seen.get(key)
         except TypeError:  # an argument that cannot be hashed
             return function(*args, **kwargs)
-        if seen is not None:
-            return torch.empty_strided(*seen[:2], dtype=seen[2], device=META)
+        if made is not None:
+            return torch.empty_strided(*made[:2], dtype=made[2], device=META)
         result = function(*args, **kwargs)
         if isinstance(result, Tensor) and result.is_meta:
-            self._seen[key] = result.shape, result.stride(), result.dtype
+            seen[key] = result.shape, result.stride(), result.dtype
         return result
 
 
@@ -200,7 +206,7 @@ def _makes_new_tensor(function: Any) -> bool:
 def _shapes(x: Any) -> Any:
     """A key for an argument: of a tensor its shape, strides and dtype; 1, 1.0 and True are different."""
     if isinstance(x, Tensor):
-        if not x.is_meta:
+        if not IS_META(x):
             raise TypeError("a real tensor's data may matter")
         return x.shape, x.stride(), x.dtype
     if isinstance(x, (list, tuple)):

@@ -3,19 +3,18 @@
 import copy
 import re
 import warnings
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from chunkft.fakecuda import fake_cuda
 from chunkft.head import head_loss
 from chunkft.partition import Chunks
 from chunkft.precision import needs_master
-from chunkft.roofline import Roofline, tensors
+from chunkft.roofline import Roofline
+from chunkft.watch import LiveBytes
 
 Loss = Callable[[nn.Module], Tensor]
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -123,45 +122,6 @@ def fewest_chunks(
     return min(k for k, peak in peaks.items() if peak <= memory)
 
 
-class Watch(TorchDispatchMode):
-    """Shows every operator that runs, with its arguments and results, to `observers`."""
-
-    def __init__(self, *observers: Any) -> None:
-        super().__init__()
-        self.observers = observers
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = function(*args, **(kwargs or {}))
-        for observer in self.observers:
-            observer.observe(function, args, kwargs or {}, results)
-        return results
-
-
-class LiveBytes:
-    """Bytes of the storages that operators make on a device: those alive now and the most at any time."""
-
-    def __init__(self, device: str, tensors: Iterable[Tensor] = ()) -> None:
-        self.device = device
-        self.live = self.peak = 0
-        self._counted: dict[int, int] = {}
-        self._count(tensors)
-
-    def observe(self, function: Any, args: Any, kwargs: Any, results: Any) -> None:
-        self._count(tensors(results))
-
-    def _count(self, tensors: Iterable[Tensor]) -> None:
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self._counted and tensor.device.type == self.device:
-                self._counted[storage._cdata] = storage.nbytes()
-                self.live += storage.nbytes()
-                weakref.finalize(storage, self._forget, storage._cdata)
-        self.peak = max(self.peak, self.live)
-
-    def _forget(self, key: int) -> None:
-        self.live -= self._counted.pop(key, 0)
-
-
 class Footprint(NamedTuple):
     """What training takes."""
 
@@ -201,13 +161,12 @@ def footprint(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) ->
     backward runs to the bottom, one amidst the layers, and the last.  The host's are for a whole cycle.
     """
     workspaces = WORKSPACES if next(model.parameters()).is_cuda else 0
-    with warnings.catch_warnings(), fake_cuda():
+    with warnings.catch_warnings(), fake_cuda() as card:
         warnings.simplefilter("ignore")
         twin = _on_card(model)
         optimizer = make(twin)
         try:
-            device, host = LiveBytes("cuda", [*twin.parameters(), *twin.buffers()]), LiveBytes("cpu")
-            roofline = Roofline()
+            level, roofline = LiveBytes([*twin.parameters(), *twin.buffers()]), Roofline()
             chunks, length = len(optimizer.chunks), optimizer.steps_per_chunk
             visited = sorted({0, min(1, chunks - 1), chunks // 2, chunks - 1})
 
@@ -217,7 +176,7 @@ def footprint(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) ->
                 optimizer.step()
                 optimizer.zero_grad()
 
-            with Watch(device, host, roofline):
+            with card.showing(level, roofline):
                 step()
                 for turn in (*visited[1:], 0):
                     optimizer.steps = (chunks + turn) * length - 1  # the coming step ends the turn before
@@ -230,7 +189,7 @@ def footprint(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) ->
             ) from error
     idle = sum(v.nbytes for s in optimizer._states.idle.values() for v in s.values() if isinstance(v, Tensor))
     others = idle * (chunks - len(visited)) // len(visited)
-    return Footprint(device.peak + workspaces, host.peak + others, roofline.seconds())
+    return Footprint(level.peak["cuda"] + workspaces, level.peak["cpu"] + others, roofline.seconds())
 
 
 def _on_card(model: nn.Module) -> nn.Module:

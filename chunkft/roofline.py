@@ -5,12 +5,16 @@ card's bandwidth; copies to and from the host run beside all that.  Launching ke
 far real kernels stay below the peaks are left out, so that a real step takes longer.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
+
+from chunkft.watch import tensors
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ CARDS = {
 }
 
 NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
+COPIES = ("_to_copy", "copy_")
 OVERWRITES = ("copy_", "zero_", "fill_", "normal_", "uniform_")  # without reading what was there
 LOOKUPS = ("embedding", "index", "index_select", "gather")  # read as much as they return
 ATTENTION = {  # products of scores' size
@@ -43,91 +48,90 @@ ATTENTION = {  # products of scores' size
 }
 
 
-def tensors(value: Any) -> Sequence[Tensor]:
-    """Those among an operator's arguments or results, which may be in lists and tuples."""
-    if isinstance(value, Tensor):
-        return (value,)
-    if isinstance(value, (list, tuple)):
-        return [t for each in value for t in tensors(each)]
-    return ()
-
-
 class Roofline:
     """Adds up the operators of training steps; `step()` begins one."""
 
     def __init__(self) -> None:
-        self._kernels: list[dict[str, float]] = []  # of each step, seconds on each card
+        # Of each step, how often what ran on the device: (operations, in 16 bits, bytes moved).
+        self._kernels: list[Counter[tuple[float, bool, int]]] = []
         self._links: list[dict[str, int]] = []  # bytes to the host and to the device
 
     def step(self) -> None:
-        self._kernels.append(dict.fromkeys(CARDS, 0.0))
+        self._kernels.append(Counter())
         self._links.append({"cpu": 0, "cuda": 0})
 
     def observe(self, function: Any, args: Any, kwargs: Any, results: Any) -> None:
         """An operator that ran on the device."""
-        if len(self._kernels) < 2 or _is_free(function):  # of the first step nothing is kept
+        if len(self._kernels) < 2:  # of the first step nothing is kept
+            return
+        operator = _operator(function)
+        if operator.free:
             return
         inputs, outputs = [*tensors(args), *tensors(list(kwargs.values()))], tensors(results)
-        if function.__name__.startswith(("_to_copy", "copy_")):
+        if operator.copies:
             there, back = inputs[-1].device.type, outputs[0].device.type
             if there != back:
                 self._links[-1][back] += _bytes(outputs[0])
                 return
-        if not any(t.device.type == "cuda" for t in (*inputs, *outputs)):
+        if not any(t.is_cuda for t in (*outputs, *inputs)):
             return
-        name = function._overloadpacket.__name__
-        moved = sum(map(_bytes, outputs)) + _written(function, args)
-        moved += moved if name in LOOKUPS else sum(map(_bytes, inputs[name in OVERWRITES :]))
-        flops = _flops(function, name, args, kwargs, results)
+        moved = sum(map(_bytes, outputs)) + operator.written(args)
+        moved += moved if operator.looks_up else sum(map(_bytes, inputs[operator.overwrites :]))
+        flops = operator.flops(*args, **kwargs, out_val=results) if operator.flops else 0
         half = bool(inputs) and inputs[0].dtype.itemsize == 2
-        kernels = self._kernels[-1]
-        for card, rates in CARDS.items():
-            kernels[card] += max(flops / (rates.matrix if half else rates.fp32), moved / rates.bandwidth)
+        self._kernels[-1][flops, half, moved] += 1
 
     def seconds(self) -> dict[str, float]:
         """Of a step, by card: the mean over all steps but the first, which makes the optimizer's state."""
         steps = list(zip(self._kernels, self._links, strict=True))[1:]
         return {
-            card: sum(max(kernels[card], max(link.values()) / rates.link) for kernels, link in steps)
+            name: sum(max(_seconds(kernels, card), max(link.values()) / card.link) for kernels, link in steps)
             / len(steps)
-            for card, rates in CARDS.items()
+            for name, card in CARDS.items()
         }
 
 
-_free: dict[Any, bool] = {}
+def _seconds(kernels: Counter[tuple[float, bool, int]], card: Card) -> float:
+    return sum(
+        count * max(flops / (card.matrix if half else card.fp32), moved / card.bandwidth)
+        for (flops, half, moved), count in kernels.items()
+    )
 
 
-def _is_free(function: Any) -> bool:
-    """Whether the operator only looks at a tensor in another way, or makes one without writing it."""
-    if function not in _free:
-        looks = any(x.alias_info is not None and not x.alias_info.is_write for x in function._schema.returns)
-        _free[function] = looks or function._overloadpacket.__name__ in NOTHING
-    return _free[function]
+class _Operator:
+    """What of an operator's schema counts."""
+
+    def __init__(self, function: Any) -> None:
+        schema, packet = function._schema, function._overloadpacket
+        name = packet.__name__
+        looks = any(x.alias_info is not None and not x.alias_info.is_write for x in schema.returns)
+        self.free = looks or name in NOTHING  # looks at a tensor in another way, or writes nothing
+        self.copies, self.overwrites, self.looks_up = name in COPIES, name in OVERWRITES, name in LOOKUPS
+        # Arguments that are written and not returned, as by fused optimizers: all but gradients.
+        self._written = [
+            i
+            for i, x in enumerate(schema.arguments)
+            if not schema.returns and x.alias_info is not None and x.alias_info.is_write and x.name != "grads"
+        ]
+        # Of matrix products; what else an operator computes takes less time than its traffic.
+        self.flops: Callable[..., float] | None = flop_registry.get(packet)
+        if name in ATTENTION:
+            self.flops = partial(_attention, ATTENTION[name], [x.name for x in schema.arguments])
+
+    def written(self, args: Any) -> int:
+        return sum(map(_bytes, tensors([args[i] for i in self._written if i < len(args)])))
+
+
+_operator = cache(_Operator)
+
+
+def _attention(products: int, names: list[str], *args: Any, out_val: Any, **kwargs: Any) -> float:
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    batch, heads, length, width = given["query"].shape
+    flops = products * 2.0 * batch * heads * length * given["key"].shape[2] * width
+    return flops / 2 if given.get("is_causal") else flops
 
 
 def _bytes(tensor: Tensor) -> int:
     """What reading it moves: an expanded tensor is smaller in memory than it looks."""
     return min(tensor.numel() * tensor.dtype.itemsize, tensor.untyped_storage().nbytes())
-
-
-def _written(function: Any, args: Any) -> int:
-    """Bytes of arguments that are written and not returned, as fused optimizers do: all but gradients."""
-    if function._schema.returns:
-        return 0
-    written = (
-        value
-        for argument, value in zip(function._schema.arguments, args, strict=False)
-        if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads"
-    )
-    return sum(map(_bytes, tensors(list(written))))
-
-
-def _flops(function: Any, name: str, args: Any, kwargs: Any, results: Any) -> float:
-    """Of matrix products; what else an operator computes takes less time than its traffic."""
-    if name in ATTENTION:
-        given = {**dict(zip((x.name for x in function._schema.arguments), args, strict=False)), **kwargs}
-        batch, heads, length, width = given["query"].shape
-        products = ATTENTION[name] * 2.0 * batch * heads * length * given["key"].shape[2] * width
-        return products / 2 if given.get("is_causal") else products
-    formula = flop_registry.get(function._overloadpacket)
-    return float(formula(*args, **kwargs, out_val=results)) if formula else 0.0

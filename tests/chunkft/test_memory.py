@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from chunkft import ChunkFT, checkpoint, states
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import LiveBytes, Watch, footprint, language_model_loss
+from chunkft.memory import footprint, language_model_loss
+from chunkft.watch import LiveBytes, Watch
 
 Loss = Callable[[nn.Module], Tensor]
 
@@ -54,14 +55,14 @@ def test_a_step_is_tried_without_computing(
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     optimizer = make(model)
-    real = LiveBytes("cpu", [*model.parameters(), *model.buffers()])
+    real = LiveBytes([*model.parameters(), *model.buffers()])
     with Watch(real):
         for _ in range(8):
             loss(model).backward()
             optimizer.step()
             optimizer.zero_grad()
     optimizer.close()
-    assert device == pytest.approx(real.peak, rel=0.02)
+    assert device == pytest.approx(real.peak["cpu"], rel=0.02)
     assert 0 < seconds["H200"] < seconds["RTX 3090"]
     assert host < 0.01 * device
 
@@ -83,14 +84,14 @@ def test_streamed_state_leaves_block_by_block_from_the_first_step(monkeypatch: p
         optimizer = ChunkFT(model, lr=0.1, chunks=1, resident=False)
         for _ in range(3):
             model(torch.empty(1, 256, device="cuda", dtype=torch.bfloat16)).sum().backward()
-            update = LiveBytes("cuda")
+            update = LiveBytes()
             with Watch(update):
                 optimizer.step()
             there = sum(p.nbytes + p.grad.nbytes for p in model.parameters() if p.grad is not None)
             optimizer.zero_grad()
             moments_and_residual, master_and_gradient = 4 + 4 + 2, 4 + 4
             bound = (states.IN_FLIGHT + 1) * moments_and_residual + master_and_gradient
-            assert update.peak - there < (bound + 1) * block
+            assert update.peak["cuda"] - there < (bound + 1) * block
 
 
 def test_a_shape_chooses_the_number_of_chunks(llama: tuple[nn.Module, Loss]) -> None:

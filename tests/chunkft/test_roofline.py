@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import Watch
 from chunkft.roofline import CARDS, Roofline
+from chunkft.watch import Watch
 
 CARD = CARDS["RTX 3090"]
 SIZE = 4096

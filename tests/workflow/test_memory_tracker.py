@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from baselines import Tuning
+from chunkft.watch import Watch
 from workflow.steps.memory import MemoryTracker, state_tensors
 from workflow.steps.profile import profile
 
@@ -17,7 +18,7 @@ def test_peak_and_parts_of_a_known_sequence() -> None:
     weight = torch.zeros(KIB, dtype=torch.uint8)
     tracker = MemoryTracker("cpu")
     tracker.label([weight], "weights")
-    with tracker:
+    with Watch(tracker):
         a = torch.zeros(4 * KIB, dtype=torch.uint8)
         b = torch.zeros(2 * KIB, dtype=torch.uint8)
         tracker.label([b], "gradients")
@@ -25,19 +26,19 @@ def test_peak_and_parts_of_a_known_sequence() -> None:
         del a
         c = torch.zeros(3 * KIB, dtype=torch.uint8)
         del b, view, c
-    assert tracker.peak == 7 * KIB
+    assert tracker.peak["cpu"] == 7 * KIB
     assert tracker.breakdown() == {
         "weights": KIB,
         "gradients": 2 * KIB,
         "optimizer": 0,
         "activations": 4 * KIB,
     }
-    assert tracker.current == KIB
+    assert tracker.live["cpu"] == KIB
 
 
 def test_a_label_given_after_the_peak_counts() -> None:
     tracker = MemoryTracker("cpu")
-    with tracker:
+    with Watch(tracker):
         state = torch.zeros(KIB, dtype=torch.uint8)
         torch.zeros(KIB, dtype=torch.uint8)
     tracker.label([state], "optimizer")

@@ -11,6 +11,7 @@ import torch
 from test_cost import TINY, case
 
 import baselines
+from chunkft.watch import Watch
 from workflow.steps import cost, costcase, predict
 from workflow.steps.memory import MemoryTracker
 from workflow.steps.profile import label_what_is_there, tracked_steps
@@ -33,13 +34,13 @@ def test_a_prediction_is_what_the_step_holds(config: Path, entry: str, heads: in
     with costcase.prepared(small) as (tuning, loss, _):
         real = MemoryTracker("cpu")
         label_what_is_there(real, tuning)
-        with real:
+        with Watch(real):
             tracked_steps(tuning, loss, small.lr, real, [0])
     found = predict.predict(replace(small, device="cuda"))
     assert found["status"] == "ok", found["reason"]
     for part in ("weights", "gradients", "optimizer"):
         assert found[part] == pytest.approx(real.breakdown()[part], rel=0.01)
-    assert found["peak"] - predict.WORKSPACES == pytest.approx(real.peak, rel=0.03)
+    assert found["peak"] - predict.WORKSPACES == pytest.approx(real.peak["cpu"], rel=0.03)
 
 
 def test_idle_state_counts_on_the_host_for_every_chunk(config: Path) -> None:

@@ -44,7 +44,6 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     import torch
 
     from chunkft.fakecuda import fake_cuda
-    from chunkft.memory import Watch
     from chunkft.roofline import Roofline
     from workflow.steps import profile
     from workflow.steps.memory import MemoryTracker, state_tensors
@@ -53,10 +52,10 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     if refused:
         return dict(zip(("status", "reason"), refused, strict=True))
     torch.set_num_threads(1)
-    tracker, host, roofline = MemoryTracker("cuda"), MemoryTracker("cpu"), Roofline()
+    tracker, roofline = MemoryTracker("cuda"), Roofline()
     try:
         # packages print, and standard output is for the table
-        with redirect_stdout(sys.stderr), fake_cuda(), prepared(case) as (tuning, loss, _):
+        with redirect_stdout(sys.stderr), fake_cuda() as card, prepared(case) as (tuning, loss, _):
             visited, _ = profile.sample(tuning.turns, turns)
             profile.label_what_is_there(tracker, tuning)
 
@@ -64,10 +63,11 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
                 roofline.step()
                 return loss(model)
 
-            with Watch(tracker, host, roofline):
+            with card.showing(tracker, roofline):
                 seen = profile.tracked_steps(tuning, counted, case.lr, tracker, visited)
-            host.label(state_tensors(tuning.optimizer), "optimizer")
-            idle, others = host.breakdown(at_peak=False)["optimizer"], tuning.turns - len(visited)
+            kept = {tracker.count(x) for x in state_tensors(tuning.optimizer)}
+            idle = sum(tracker.sizes["cpu"][place.number] for place in kept if place.device == "cpu")
+            others = tuning.turns - len(visited)
     except Exception as error:
         return {"status": "not predicted", "reason": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
     parts = tracker.breakdown()
@@ -76,8 +76,8 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
         "status": "ok",
         "reason": None,
         **parts,
-        "peak": tracker.peak + WORKSPACES,
-        "host": host.peak + idle * others // len(visited),
+        "peak": tracker.peak["cuda"] + WORKSPACES,
+        "host": tracker.peak["cpu"] + idle * others // len(visited),
         "seconds": roofline.seconds(),
         "trained": sum(p.numel() for p in tuning.trainable),
         "turns": tuning.turns,

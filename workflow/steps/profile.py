@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from baselines import Tuning
+from chunkft.watch import Watch
 from workflow.steps.memory import MemoryTracker, state_tensors
 
 Loss = Callable[[Any], torch.Tensor]  # from model to loss
@@ -35,10 +36,10 @@ def profile(
     tracker = MemoryTracker(device)
     label_what_is_there(tracker, tuning)
     counters = Counters(device)
-    after_load = tracker.current if counters.allocated is None else counters.allocated
+    after_load = tracker.live[device] if counters.allocated is None else counters.allocated
     # on a CPU the idle turns' state counts too, so all of it has to be made
     tracked = visited if device == "cuda" else list(range(tuning.turns))
-    with tracker:
+    with Watch(tracker):
         seen = tracked_steps(tuning, loss, lr, tracker, tracked, counters.read)
     watch = Stopwatch(device)
 
@@ -102,7 +103,7 @@ def tracked_steps(
             marks.append(len(tracker.levels))
 
         take_step(tuning, loss, lr, mark)
-        if max(tracker.levels, default=0) == tracker.peak:
+        if max(tracker.levels, default=0) == tracker.peak[tracker.device]:
             trace.update(_thinned(tracker.levels, marks))
 
     if tuning.jump:
@@ -213,7 +214,7 @@ def _label(tracker: MemoryTracker, tuning: Tuning) -> None:
 
 def _parts(tracker: MemoryTracker, counters: Counters) -> dict[str, int]:
     """Bytes by part at the peak; what the allocator adds by rounding counts as activations."""
-    parts, peak = tracker.breakdown(), tracker.peak
+    parts, peak = tracker.breakdown(), tracker.peak[tracker.device]
     if counters.peak is not None:
         peak = counters.peak
         parts["activations"] += peak - sum(parts.values())
