@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from chunkft import ChunkFT, checkpoint
 from chunkft.fakecuda import fake_cuda
 from chunkft.memory import footprint, head_model_loss, language_model_loss, size
 from chunkft.roofline import CARDS
-from chunkft.shapes import SHAPES
+from chunkft.shapes import SHAPES, random_model, shape_of
 
 GIB = 2**30
 EXAMPLES = (8, 32, 128)  # numbers of chunks shown where there is no memory to fill
@@ -30,23 +31,25 @@ def plan(model: nn.Module, loss: Any, memory: int | None) -> list[dict[str, Any]
 
 
 def fewest(model: nn.Module, loss: Any, memory: int) -> dict[str, Any]:
-    """ChunkFT with the smallest K that fits; where nothing fits, the row says why."""
+    """ChunkFT with the smallest K that fits, keeping activations where they fit too; where nothing fits, the
+    row says why."""
     try:
-        chunks, plain = chosen(model, loss, memory)
+        chunks = fewest_chunks(model, loss, memory)
     except ValueError as error:
         return {"method": "ChunkFT", "fits": False, "reason": str(error)}
-    return plain or _row("ChunkFT", model, loss, chunks, True, memory)
+    plain = _row("ChunkFT", model, loss, chunks, False, memory)
+    return plain if plain["fits"] else _row("ChunkFT", model, loss, chunks, True, memory)
 
 
-def chosen(model: nn.Module, loss: Any, memory: int) -> tuple[int, dict[str, Any] | None]:
-    """The smallest K that fits into `memory` bytes with activations recomputed, and where that K fits without
-    recomputing them its row.  Raises ValueError, saying what would fit, when no K does.
+def fewest_chunks(model: nn.Module, loss: Any, memory: int) -> int:
+    """The smallest K that fits into `memory` bytes with activations recomputed.
+
+    Raises ValueError, saying what would fit, when no K does.
     """
     with checkpoint(model):
         optimizer = ChunkFT(model, lr=0.0, memory=memory, activations=loss)
         optimizer.close()
-    plain = _row("ChunkFT", model, loss, len(optimizer.chunks), False, memory)
-    return len(optimizer.chunks), plain if plain["fits"] else None
+    return len(optimizer.chunks)
 
 
 def _row(
@@ -70,26 +73,6 @@ def _row(
     }
 
 
-def built(name: str, length: int, precision: str) -> nn.Module:
-    """The causal language model of a known shape, a config's folder or a hub id; no weights are loaded."""
-    try:
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
-    except ImportError:
-        raise ValueError("transformers makes the model: pip install chunkft[plan]") from None
-    try:
-        config = AutoConfig.for_model(**SHAPES[name]) if name in SHAPES else AutoConfig.from_pretrained(name)
-    except OSError as error:
-        raise ValueError(
-            f"MODEL {name} is neither a known shape ({', '.join(SHAPES)}) nor a config that transformers can "
-            f"read: {str(error).splitlines()[0]}"
-        ) from None
-    config.max_position_embeddings = max(length, getattr(config, "max_position_embeddings", 0))
-    with torch.device("cuda"):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision)).train()
-    return model
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="chunkft")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -106,10 +89,12 @@ def main() -> None:
     planner.add_argument("--json", action="store_true", help="print a list of objects")
     arguments = parser.parse_args()
     loss = head_model_loss if arguments.loss == "head" else language_model_loss
+    if find_spec("transformers") is None:
+        sys.exit("error: transformers makes the model: pip install chunkft[plan]")
     try:
         memory = None if arguments.memory is None else size("--memory", arguments.memory)
         with fake_cuda():
-            model = built(arguments.model, arguments.seq, arguments.precision)
+            model = random_model(shape_of(arguments.model), arguments.precision, "cuda", arguments.seq)
             rows = plan(model, loss(arguments.batch, arguments.seq), memory)
     except ValueError as error:
         sys.exit(f"error: {error}")

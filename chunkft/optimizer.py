@@ -9,15 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from chunkft import partition as partitions
-from chunkft.memory import (
-    chunk_bytes,
-    fewest_chunks,
-    footprint,
-    language_model_loss,
-    size,
-    state_bytes,
-)
-from chunkft.partition import ORDERS, PARTITIONS, Slice, active_chunk
+from chunkft.memory import chunk_bytes, fewest_chunks, footprint, language_model_loss, size, state_bytes
+from chunkft.partition import ORDERS, Slice, active_chunk
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import POLICIES, RESIDUAL, Piece, State, States, blocks, run_length
 from chunkft.subtensor import CHILD, Sites
@@ -118,25 +111,25 @@ class ChunkFT(torch.optim.Optimizer):
                     raise ValueError("activations are found from sequence_length: give one of the two")
                 activations = language_model_loss(batch_size, sequence_length)
             state_size = state_bytes(base, base_kwargs)
-            planned: Any = activations if callable(activations) else size("activations", activations)
-            if callable(activations):
-                options = {"partition": partition, "resident": resident, "whole": whole, **base_kwargs}
-                options["state"] = "fp32" if state == "disk" else state  # which is the same on the device
+            options = {"partition": partition, "resident": resident, "whole": whole, **base_kwargs}
+            options["state"] = "fp32" if state == "disk" else state  # which is the same on the device
+            loss: Any = activations
 
-                def trained(twin: nn.Module, k: int) -> "ChunkFT":
+            def peak(k: int) -> int:
+                def trained(twin: nn.Module) -> ChunkFT:
                     twins = dict(twin.named_parameters())
                     parts = [{**g, "params": [twins[n] for n in g["params"]]} for g in trainable]
                     return ChunkFT(twin, base, chunks=k, groups=parts, **options)
 
-                loss = activations
-                planned = lambda k: footprint(model, lambda twin: trained(twin, k), loss).device  # noqa: E731
+                return footprint(model, trained, loss).device
+
             chunks = fewest_chunks(
                 sum(t.nbytes for t in [*model.parameters(), *model.buffers()]),
                 lambda k: self._cut(in_order, partition, k),
                 in_order,
                 lambda n, dtype: chunk_bytes(n, dtype, state_size, resident, run_length(resident)),
                 size("memory", memory),
-                planned,
+                peak if callable(activations) else size("activations", activations),
             )
         elif sequence_length is not None:
             raise ValueError(f"sequence_length={sequence_length} is for choosing K: give memory with it")
@@ -151,19 +144,7 @@ class ChunkFT(torch.optim.Optimizer):
         self._enter()
 
     def _cut(self, named: dict[str, nn.Parameter], partition: Any, chunks: int | None) -> partitions.Chunks:
-        cut = named.keys() - self._sites.uncuttable
-        if not isinstance(partition, str):
-            if chunks not in (None, len(partition)):
-                raise ValueError(
-                    f"chunks={chunks} is not the number of chunks in partition, {len(partition)}"
-                )
-            return partitions.given(named, cut, partition)
-        _one_of("partition", partition, PARTITIONS)
-        if chunks is None or chunks < 1:
-            raise ValueError(f"chunks={chunks} must be a number of at least 1; or give memory")
-        if chunks == 1:
-            return [[Slice(name) for name in named]]
-        return getattr(partitions, partition)(named, cut, chunks)  # type: ignore[no-any-return]
+        return partitions.chunks_of(named, named.keys() - self._sites.uncuttable, partition, chunks)
 
     def _warn_of_whole_tensors(self, named: dict[str, nn.Parameter]) -> None:
         matrices = [n for n, p in named.items() if n in self._sites.uncuttable and p.dim() > 1]

@@ -7,7 +7,6 @@ from itertools import accumulate, pairwise
 
 import torch
 
-PARTITIONS = ("contiguous", "strided")
 ORDERS = ("cyclic", "reversed", "shuffled")
 
 # Below this many rows a slice is cut anywhere; above it, at a multiple of 8, which is what the
@@ -133,6 +132,29 @@ def strided(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: int) 
         raise ValueError(f"chunks={chunks} is above the {filled} slices this model can be cut into")
     order = {name: i for i, name in enumerate(parameters)}
     return [sorted(chunk, key=lambda s: order[s.name]) for chunk in result]
+
+
+PARTITIONS = {"contiguous": contiguous, "strided": strided}
+
+
+def chunks_of(
+    parameters: Mapping[str, torch.Tensor],
+    cut: set[str],
+    partition: str | Sequence[Sequence[Slice]],
+    chunks: int | None,
+) -> Chunks:
+    """By the name of a partition, or as it says itself.  Raises ValueError naming the argument."""
+    if not isinstance(partition, str):
+        if chunks not in (None, len(partition)):
+            raise ValueError(f"chunks={chunks} is not the number of chunks in partition, {len(partition)}")
+        return given(parameters, cut, partition)
+    if partition not in PARTITIONS:
+        raise ValueError(f"partition={partition!r} must be one of {', '.join(PARTITIONS)}")
+    if chunks is None or chunks < 1:
+        raise ValueError(f"chunks={chunks} must be a number of at least 1; or give memory")
+    if chunks == 1:
+        return [[Slice(name) for name in parameters]]
+    return PARTITIONS[partition](parameters, cut, chunks)
 
 
 def given(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: Sequence[Sequence[Slice]]) -> Chunks:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from torch import nn
+
 _LLAMA = (
     "hidden_size",
     "intermediate_size",
@@ -57,3 +60,32 @@ SHAPES: dict[str, dict[str, Any]] = {
         "type_vocab_size": 1,
     },
 }
+
+
+def shape_of(model: str) -> dict[str, Any]:
+    """Of a known model, or as the config says that transformers finds in a folder or on the hub.
+
+    ValueError where there is none.
+    """
+    from transformers import AutoConfig
+
+    if model in SHAPES:
+        return SHAPES[model]
+    try:
+        return AutoConfig.from_pretrained(model).to_dict()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{model} is neither a known shape ({', '.join(SHAPES)}) nor a config that transformers can "
+            f"read: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def random_model(shape: dict[str, Any], precision: str, device: str, length: int) -> nn.Module:
+    """A causal language model of this shape for sequences of `length` tokens, made on the device."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(**shape)
+    config.max_position_embeddings = max(length, getattr(config, "max_position_embeddings", 0))
+    with torch.device(device):
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision))
+    return model

@@ -54,7 +54,7 @@ def test_what_does_not_fit_says_what_would(model: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no-such-model"], "MODEL no-such-model is neither a known shape"),
+        (["no-such-model"], "error: no-such-model is neither a known shape"),
         (["llama2-7b", "--memory", "much"], "--memory='much' must be a number of bytes"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 import yaml
 from jsonschema import Draft202012Validator
 
+from chunkft.shapes import random_model
 from workflow.steps import cost, costcase
 from workflow.steps.files import InputError
 
@@ -196,7 +197,7 @@ def test_what_is_imported_beforehand_leaves_cuda_alone() -> None:
 def test_the_loss_is_the_same_in_every_setting(config: Path, checkpointing: str) -> None:
     shape = case(config, "full").shape
     torch.manual_seed(0)
-    model = costcase.random_model(shape, "float32", "cpu", 32).train()
+    model = random_model(shape, "float32", "cpu", 32).train()
     ids = torch.randint(128, (2, 32))
     costcase.loss(model, ids, "model").backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}

@@ -156,15 +156,16 @@ def test_a_formula_is_of_the_sizes_of_the_model(config: Path) -> None:
     assert predict.formula(replace(given, precision="float32"), found, model) is None
 
 
-def test_the_number_of_chunks_is_chosen_for_a_memory(
-    config: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "tiny", "--methods", "chunkft"], "give its `--memory`"),
+        (["--model", "no-such-thing"], "`--model`: no-such-thing is neither a known shape"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    config: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
-    command = ["predict", "--model", "tiny", "--methods", "chunkft", "--config", str(config)]
-    with pytest.raises(cost.InputError, match="give its `--memory`"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command)
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments, "--config", str(config)])
+    with pytest.raises(cost.InputError, match=message):
         predict.main()
-
-
-def test_an_unknown_model_is_refused_by_name(config: Path) -> None:
-    with pytest.raises(cost.InputError, match="`--model no-such-thing` is neither a known shape"):
-        predict.shape_of("no-such-thing")

@@ -144,6 +144,8 @@ def prepared(case: Case) -> Iterator[tuple[baselines.Tuning, Callable[[Any], Any
     """The tuning to take steps of, within the context, and the loss as a function of the model."""
     import torch
 
+    from chunkft.shapes import random_model
+
     torch.manual_seed(SEED)
     model = random_model(case.shape, case.precision, case.device, case.length)
     ids = torch.randint(model.config.vocab_size, (case.batch_size, case.length), device=case.device)
@@ -177,17 +179,6 @@ def measure(case: Case) -> dict[str, dict]:
         del tuning, loss
         sections["renewal"] = decompositions.measured()
     return sections
-
-
-def random_model(shape: dict[str, Any], precision: str, device: str, length: int) -> Any:
-    """A causal language model of this shape, made on the device in this precision."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.for_model(**shape)
-    config.max_position_embeddings = max(length, config.max_position_embeddings)
-    with torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, precision))
 
 
 def loss(model: Any, ids: Any, kind: str) -> Any:

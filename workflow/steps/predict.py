@@ -8,6 +8,7 @@ compute and move (`chunkft.roofline`).
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -19,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import baselines
-from chunkft.cli import EXAMPLES, chosen
-from chunkft.memory import WORKSPACES, size
+from chunkft.cli import EXAMPLES, fewest_chunks
+from chunkft.memory import WORKSPACES, head_model_loss, language_model_loss, size
 from chunkft.roofline import CARDS
-from chunkft.shapes import SHAPES
+from chunkft.shapes import random_model, shape_of
 from workflow.steps import cost
-from workflow.steps.costcase import Case, prepared, random_model, refusal
+from workflow.steps.costcase import Case, prepared, refusal
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
 from workflow.steps.provenance import provenance
 
@@ -85,19 +86,6 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
     }
 
 
-def shape_of(model: str) -> dict[str, Any]:
-    """What a config of transformers says, in a folder or on the hub."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(model).to_dict()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"`--model {model}` is neither a known shape ({', '.join(SHAPES)}) nor a config that "
-            f"transformers can read: {str(error).splitlines()[0]}"
-        ) from None
-
-
 def sizes(case: Case) -> dict[str, int]:
     """M parameters in D layers."""
     model = random_model(case.shape, case.precision, "meta", case.length)
@@ -110,7 +98,7 @@ def formula(case: Case, found: dict[str, Any], model: dict[str, int]) -> tuple[s
     In bytes for 16-bit weights, with M parameters in D layers, A of them or beside them trained, in K turns.
     """
     file = baselines.methods()[case.settings["method"]]
-    if not hasattr(file, "formula") or case.precision == "float32":
+    if found["status"] != "ok" or not hasattr(file, "formula") or case.precision == "float32":
         return None
     text = file.formula(case.settings)
     names = {**model, "A": found["trained"], "K": found["turns"]}
@@ -142,24 +130,23 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
 def planned_row(case: Case, memory: int) -> dict[str, Any]:
     """The row of ChunkFT with the smallest K that fits, and activations kept where it fits so too."""
     from chunkft.fakecuda import fake_cuda
-    from chunkft.memory import head_model_loss, language_model_loss
 
     loss = (head_model_loss if case.loss == "head" else language_model_loss)(case.batch_size, case.length)
     try:
         with fake_cuda():
             model = random_model(case.shape, case.precision, "cuda", case.length)
-            fewest, plain = chosen(model, loss, memory)
+            fewest = fewest_chunks(model, loss, memory)
     except ValueError as error:
         numbers = ("peak_gib", "host_gib", "parts_gib", "roofline_seconds", "trained", "turns")
         nothing = dict.fromkeys((*numbers, "chunks", "partition", "checkpointing"))
         return {"method": PLANNED, "status": "does not fit", "reason": str(error), "fits": False, **nothing}
-    kept = {"checkpointing": "none"} if plain else {}
-    settings = {**case.settings, "partition": "contiguous"}
+    settings = {**case.settings, "partition": "contiguous", "chunks": fewest}
+    shown = row(replace(case, settings=settings, checkpointing="none"), memory)
     # the plan leaves out the batch and the like, which may tip the balance
     for chunks in range(fewest, fewest + 4):
-        shown = row(replace(case, settings={**settings, "chunks": chunks}, **kept), memory)
         if shown["fits"]:
             break
+        shown = row(replace(case, settings={**settings, "chunks": chunks}), memory)
     return shown
 
 
@@ -185,22 +172,24 @@ def table(rows: list[dict[str, Any]], card: str) -> str:
 
 def predict_measured(folder: Path, pool: ProcessPoolExecutor) -> None:
     """Writes `folder/predicted.json`: of each result of `workflow.steps.cost`, by path, its prediction."""
-    paths = sorted(path for path in folder.glob("*/*/*.json") if read_json(path)["kind"] == "cost")
-    if not paths:
+    results = {path: read_json(path) for path in sorted(folder.glob("*/*/*.json"))}
+    cases = {path: Case(**made["config"]) for path, made in results.items() if made["kind"] == "cost"}
+    if not cases:
         raise InputError(f"`--measured {folder}` holds no results of workflow.steps.cost")
-    cases = [Case(**read_json(path)["config"]) for path in paths]
-    models = {case.model: sizes(case) for case in cases}
+    made = pool.map(predict, cases.values(), (case.turns for case in cases.values()))
+    models: dict[str, dict[str, int]] = {}
     predictions = {}
-    made = pool.map(predict, cases, (case.turns for case in cases))
-    for path, case, found in zip(paths, cases, made, strict=True):
+    for (path, case), found in zip(cases.items(), made, strict=True):
+        if case.model not in models:
+            models[case.model] = sizes(case)
         place = path.relative_to(folder).as_posix()
         predictions[place] = {key: found.get(key) for key in KEPT}
-        by_hand = formula(case, found, models[case.model]) if found["status"] == "ok" else None
+        by_hand = formula(case, found, models[case.model])
         predictions[place]["formula"] = (
             dict(zip(("text", "bytes"), by_hand, strict=True)) if by_hand else None
         )
         shown = f"{found['peak'] / GIB:.2f} GiB" if found["status"] == "ok" else found["reason"]
-        print(f"{len(predictions)}/{len(paths)}  {place}: {shown}", flush=True)
+        print(f"{len(predictions)}/{len(cases)}  {place}: {shown}", flush=True)
     made = provenance(None, None)
     kept = {key: made[key] for key in ("commit", "dirty", "versions", "command", "date")}
     write_json(folder / "predicted.json", {"provenance": kept, "cases": predictions})
@@ -212,7 +201,11 @@ def main() -> None:
     parser.add_argument("--seq", type=int, default=1024, help="tokens in a sequence (default: 1024)")
     parser.add_argument("--batch", type=int, default=1, help="sequences in a batch (default: 1)")
     parser.add_argument("--memory", help="of the GPU, such as 24GiB, to say what fits")
-    parser.add_argument("--methods", nargs="+", help="entries of the config (default: all)")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        help="entries of the config (default: every method once; of ChunkFT several without --memory)",
+    )
     parser.add_argument(
         "--setting", default="shared", help="loss and checkpointing, as the config names them"
     )
@@ -225,9 +218,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.model is None) == (arguments.measured is None):
         parser.error("give --model or --measured")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*cost.IMPORTED, "peft"])  # a fork may use CUDA that is not there
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+    for module in cost.IMPORTED:
+        importlib.import_module(module)  # once, before a process is forked for each processor
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("fork")) as pool:
         if arguments.measured:
             return predict_measured(arguments.measured, pool)
         print(show(arguments, pool))
@@ -236,7 +229,10 @@ def main() -> None:
 def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
     config = cost.read(arguments.config)
     if arguments.model not in config["models"]:
-        config["models"][arguments.model] = shape_of(arguments.model)
+        try:
+            config["models"][arguments.model] = shape_of(arguments.model)
+        except ValueError as error:
+            raise InputError(f"`--model`: {error}") from None
     memory = None if arguments.memory is None else size("--memory", arguments.memory)
     entries = arguments.methods or shown_entries(config["methods"], memory)
     for name in entries:
@@ -247,16 +243,16 @@ def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
     config["methods"].setdefault(PLANNED, {**baselines.methods()["chunkft"].PARAMETERS, "method": "chunkft"})
     where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
     cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
-    cases.sort(key=lambda case: case.entry != PLANNED)  # what takes longest first
-    made = [pool.submit(planned_row if case.entry == PLANNED else row, case, memory) for case in cases]
+    made = {
+        case.entry: pool.submit(planned_row if case.entry == PLANNED else row, case, memory)
+        for case in sorted(cases, key=lambda case: case.entry != PLANNED)  # what takes longest first
+    }
     model = sizes(cases[0])  # meanwhile
     rows = []
-    for case, future in zip(cases, made, strict=True):
-        found = future.result()
-        by_hand = formula(case, found, model) if found["status"] == "ok" else None
-        text, amount = by_hand or (None, None)
+    for case in cases:
+        found = made[case.entry].result()
+        text, amount = formula(case, found, model) or (None, None)
         rows.append({**found, "formula": text, "formula_gib": amount / GIB if amount else None})
-    rows.sort(key=lambda found: entries.index(found["method"]))
     return json.dumps(rows, indent=1) if arguments.json else table(rows, arguments.card)
 
 
