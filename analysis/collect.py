@@ -245,15 +245,27 @@ def schema() -> dict:
     return json.loads(SCHEMA.read_text())
 
 
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(schema())
+
+
+def flaw(content: object) -> str | None:
+    """Where and how the content of a result file breaks the schema most, if it does."""
+    error = best_match(_validator().iter_errors(content))
+    if error is None:
+        return None
+    return f"{'.'.join(map(str, error.absolute_path)) or 'the file'}: {error.message[:200]}"
+
+
 def _check(content: dict, name: str, config: dict) -> None:
     """Raises ValueError unless `content` is a result of this experiment and lies where it belongs."""
     version = schema()["properties"]["schema"]["const"]
     if content.get("schema") != version:
         raise ValueError(f"it has schema version {content.get('schema')}; version {version} is read")
-    error = best_match(Draft202012Validator(schema()).iter_errors(content))
-    if error is not None:
-        where = ".".join(map(str, error.absolute_path)) or "the file"
-        raise ValueError(f"{where}: {error.message[:200]}")
+    wrong = flaw(content)
+    if wrong is not None:
+        raise ValueError(wrong)
     if content["experiment"] != config["name"]:
         raise ValueError(f"it belongs to the experiment {content['experiment']}, not {config['name']}")
     if content["method"] not in config["methods"]:

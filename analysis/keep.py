@@ -9,6 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from analysis.costs import PATTERN, is_cost_folder
+
 KEPT = (
     "config.json",
     "status.txt",
@@ -22,14 +24,13 @@ KEPT = (
     "figures/*.png",
     "figures/captions.json",
 )
-COST = "*/b*-l*-*/*.json"  # results of workflow.steps.cost
 
 
 def keep(experiment: Path, reference: Path) -> Path:
     """Copies what is kept of `experiment` into `reference`, replacing what was there."""
     patterns = KEPT
-    if any(experiment.glob(COST)):  # of a grid that may be kept unfinished: a case is whole in itself
-        patterns = (COST, "predicted.json", "tables/*", "figures/*.png", "figures/captions.json")
+    if is_cost_folder(experiment):  # of a grid that may be kept unfinished: a case is whole in itself
+        patterns = (PATTERN, "predicted.json", "tables/*", "figures/*.png", "figures/captions.json")
     elif not (experiment / "status.txt").is_file():
         raise SystemExit(f"{experiment} is not finished: it has no status.txt")
     target = reference / experiment.name

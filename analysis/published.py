@@ -51,17 +51,9 @@ class Published:
         ours_under = conditions | training(self.results.config)
         differing = [differences(entry["conditions"], ours_under) for entry in known]
         entry, unlike = min(zip(known, differing, strict=True), key=lambda pair: bool(pair[1]))
-        value = value_of(entry, method, adapter) * UNITS[entry["unit"]]
-        source = f"{entry['source']}: {facts()['sources'][entry['source']]}"
-        published = Cell(
-            mean=value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,)
-        )
-        if ours.mean is None:
-            return [published, Cell(), Cell(word="not comparable", notes=("there is no number of ours",))]
-        if unlike:
-            return [published, Cell(), Cell(word="not comparable", notes=("; ".join(unlike),))]
-        within = abs(ours.mean - value) <= tolerance(self.table, entry["unit"], value)
-        return [published, Cell(mean=ours.mean - value), Cell(word="match" if within else "differs")]
+        published, verdict = beside(entry, value_of(entry, method, adapter), ours.mean, unlike)
+        comparable = ours.mean is not None and not unlike
+        return [published, Cell(mean=ours.mean - published.mean) if comparable else Cell(), verdict]
 
 
 @cache
@@ -111,6 +103,18 @@ def differences(published: dict, ours: dict) -> list[str]:
                 f"{name.replace('_', ' ')} {there} there, {'not stated' if here is None else here} here"
             )
     return unlike
+
+
+def beside(entry: dict, published: float, ours: float | None, unlike: list[str]) -> tuple[Cell, Cell]:
+    """The published number, which is in the unit of `entry`, and the verdict on ours beside it."""
+    value = published * UNITS[entry["unit"]]
+    source = f"{entry['source']}: {facts()['sources'][entry['source']]}"
+    shown = Cell(value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,))
+    if ours is None or unlike:
+        why = "there is no number of ours" if ours is None else "; ".join(unlike)
+        return shown, Cell(word="not comparable", notes=(why,))
+    within = abs(ours - value) <= tolerance(entry["table"], entry["unit"], value)
+    return shown, Cell(word="match" if within else "differs")
 
 
 def tolerance(table: str, unit: str, value: float) -> float:

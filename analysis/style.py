@@ -155,6 +155,10 @@ def stacked_bars(axes: Axes, titles: list[str], parts: dict[str, list[float]], l
     axes.set(xlabel=label, xlim=(0, max(left) * 1.04))
 
 
+def weights_line(axes: Axes, weights: float) -> None:
+    axes.axvline(weights, color="#D55E00", linewidth=1.1, linestyle=(0, (4, 2)), label="weights alone")
+
+
 def legend(drawing: Figure, axes: Axes) -> None:
     """Below the axes, where it covers no data; the figure grows with it, and the axes keep their size."""
     handles, labels = axes.get_legend_handles_labels()

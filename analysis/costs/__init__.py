@@ -11,13 +11,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
-from analysis.collect import schema
+from analysis.cells import SUBJECT
+from analysis.collect import flaw
 from analysis.files import InputError
 
 PATTERN = "*/b*-l*-*/*.json"
+GIB = 2**30
+PARTS = ("weights", "gradients", "optimizer", "activations")
 MODELS = {
     "llama2-7b": "Llama 2-7B",
     "llama2-13b": "Llama 2-13B",
@@ -52,7 +52,7 @@ class Cost:
         """The name in tables and figures: of ChunkFT with K; outside the shared setting, with that."""
         family, settings = self.content["title"].partition(" (")[0], self.config["settings"]
         variant = f" ({self.method.removeprefix(self.adapter + '-')})" if self.method != self.adapter else ""
-        if self.adapter == "chunkft":
+        if self.adapter == SUBJECT:
             streamed = "" if settings["resident"] else ", streamed"
             strided = "" if settings["partition"] == "contiguous" else f", {settings['partition']}"
             variant = f", K = {settings['chunks']}{streamed}{strided}"
@@ -138,9 +138,9 @@ def read(folder: Path) -> Costs:
             content = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(f"{path} is not JSON ({error}); remove it to have it measured again") from None
-        wrong = best_match(Draft202012Validator(schema()).iter_errors(content))
+        wrong = flaw(content)
         if wrong is not None:
-            raise InputError(f"{path}: {wrong.message[:200]}; remove it to have it measured again")
+            raise InputError(f"{path}: {wrong}; remove it to have it measured again")
         if not content["config"]["renewal"]:  # of a decomposition, beside the step
             costs.append(Cost(place, content, predicted.get(place)))
     return Costs(folder, costs)

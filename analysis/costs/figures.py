@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Iterator
 
-from analysis.costs import SHARED, Cost, Costs, Group
-from analysis.style import COLUMN, Drawing, Look, figure, legend, looks, plain_ticks, stacked_bars
+from analysis.cells import SUBJECT
+from analysis.costs import GIB, PARTS, SHARED, Cost, Costs, Group
+from analysis.style import (
+    COLUMN,
+    Drawing,
+    Look,
+    figure,
+    legend,
+    looks,
+    plain_ticks,
+    stacked_bars,
+    weights_line,
+)
 
-GIB = 2**30
-PARTS = ("weights", "gradients", "optimizer", "activations")
-TRACED = ("lomo", "lora", "badam", "hift", "chunkft")  # near each other: full fine-tuning is off their scale
+TRACED = ("lomo", "lora", "badam", "hift", SUBJECT)  # near each other: full fine-tuning is off their scale
 
 
 def drawings(costs: Costs) -> Iterator[Drawing]:
@@ -33,8 +42,7 @@ def parts(group: Group) -> Drawing:
     )
     full = [cost.content["memory"]["weights"] for cost in measured if cost.adapter == "full"]
     if full:
-        line = {"color": "#D55E00", "linewidth": 1.1, "linestyle": (0, (4, 2)), "label": "weights alone"}
-        axes.axvline(full[0] / GIB, **line)
+        weights_line(axes, full[0] / GIB)
     predicted = [
         (cost.predicted["peak"] / GIB, row)
         for row, cost in enumerate(measured)
@@ -73,7 +81,7 @@ def traces(costs: Costs, group: Group) -> Iterator[Drawing]:
 
 def chunks(group: Group) -> Iterator[Drawing]:
     """ChunkFT's peak, and where it was timed its step, against K."""
-    own = [c for c in group.costs if c.ok and c.adapter == "chunkft" and c.config["setting"] == SHARED]
+    own = [c for c in group.costs if c.ok and c.adapter == SUBJECT and c.config["setting"] == SHARED]
     lines: dict[str, list[Cost]] = {}
     for cost in sorted(own, key=lambda cost: cost.config["settings"]["chunks"]):
         settings = cost.config["settings"]

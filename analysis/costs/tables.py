@@ -1,11 +1,10 @@
 """Tables of what a training step costs: predicted, measured and published."""
 
 from analysis import published
-from analysis.costs import Cost, Costs, Group
+from analysis.costs import PARTS, Cost, Costs, Group
 from analysis.costs.targets import targets
 from analysis.table import Cell, Column, Row, Table
 
-PARTS = ("weights", "gradients", "optimizer", "activations")
 PHASES = ("forward", "backward", "update", "step")
 
 
@@ -147,11 +146,4 @@ def _published(cost: Cost, table: str, column: str, ours: float | None) -> list[
     if not found:
         return [Cell(), Cell()]
     unlike, value, entry = min(found, key=lambda each: len(each[0]))
-    value *= published.UNITS[entry["unit"]]
-    source = f"{entry['source']}: {published.facts()['sources'][entry['source']]}"
-    shown = Cell(value, notes=(f"{source}; {entry['remark']}" if entry.get("remark") else source,))
-    if ours is None or unlike:
-        why = "; ".join(unlike) or "there is no number of ours"
-        return [shown, Cell(word="not comparable", notes=(why,))]
-    within = abs(ours - value) <= published.tolerance(table, entry["unit"], value)
-    return [shown, Cell(word="match" if within else "differs")]
+    return [*published.beside(entry, value, ours, unlike)]

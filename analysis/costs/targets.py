@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from analysis.costs import Cost, Costs
+from analysis.costs import GIB, Cost, Costs
 from analysis.table import Cell, Column, Row, Table
 
-GIB = 2**30
 B1, B8 = "llama2-7b/b1-l1024-shared", "llama2-7b/b8-l1024-shared"
 PRODUCTS, UNCHECKPOINTED = "llama2-7b/b8-l1024-products", "llama2-7b/b8-l1024-uncheckpointed"
 
@@ -53,24 +52,14 @@ def targets(costs: Costs) -> Table | None:
             files.append(cases[other].place)
         files.append(case.place)
         batch = f"{case.model}, batch {case.config['batch_size']}"
-        words = (
-            batch,
-            shown,
-            f"{most:g}",
-            f"{value:.{2 if quantity.endswith('GiB') else 3 if 'step' in quantity else 1}f}",
-        )
-        verdict = "met" if value <= most else "missed"
-        rows.append(Row(case.method, case.title, [Cell(word=word) for word in (*words, verdict)]))
+        digits = 2 if quantity == "peak, GiB" else 1 if quantity in OWN else 3
+        words = (batch, shown, f"{most:g}", f"{value:.{digits}f}", "met" if value <= most else "missed")
+        rows.append(Row(case.method, case.title, [Cell(word=word) for word in words]))
     if not rows:
         return None
-    titles = {
-        "model": "model",
-        "quantity": "quantity",
-        "most": "at most",
-        "measured": "measured",
-        "verdict": "verdict",
-    }
-    columns = [Column(key, title, None) for key, title in titles.items()]
+    titles = {"most": "at most"}
+    keys = ("model", "quantity", "most", "measured", "verdict")
+    columns = [Column(key, titles.get(key, key), None) for key in keys]
     made_on = "; ".join(sorted({group.made_on for group in costs.groups}))
     caption = f"{made_on}. Set before anything was measured; length 1024, random weights."
     return Table("targets", "Targets", caption, columns, rows, files=tuple(dict.fromkeys(files)))

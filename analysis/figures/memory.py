@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import mode
 
 from analysis.collect import Results
-from analysis.style import Drawing, figure, legend, stacked_bars
+from analysis.style import Drawing, figure, legend, stacked_bars, weights_line
 from analysis.table import SCALES
 
 NAMES = ("weights", "gradients", "optimizer", "activations")
@@ -35,7 +35,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     )
     # of most methods: adapters add to the model's own weights, and 4-bit ones are smaller
     weights = mode(parts["weights"] for parts in split.values()) / divisor
-    axes.axvline(weights, color="#D55E00", linewidth=1.1, linestyle=(0, (4, 2)), label="weights alone")
+    weights_line(axes, weights)
     legend(drawing, axes)
     caption = "What is alive at the peak of a step. Dashed: the weights alone."
     caption += f" Without a bar: {', '.join(without)}." if without else ""
