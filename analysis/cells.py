@@ -7,6 +7,7 @@ from analysis.collect import Outcome, Results
 from analysis.seeds import FEWEST, mean_and_spread, significant_best
 from analysis.table import Cell
 
+PARTS = ("weights", "gradients", "optimizer", "activations")  # of the memory at the peak
 SUBJECT = "chunkft"  # the method the suite is about: the tables say its place, first or last
 BOLD_RULE = (
     "± is the standard deviation over (n) seeds. Bold: ahead of every other tuned method by a paired "

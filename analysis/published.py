@@ -18,7 +18,7 @@ class Published:
     """The published numbers for one column of one table, for the model an experiment is about."""
 
     def __init__(self, results: Results, table: str, column: str):
-        self.results, self.table = results, table
+        self.results = results
         self.model = model_of(results.config)
         self.entries = [
             entry

@@ -34,14 +34,14 @@ def fewest(model: nn.Module, loss: Any, memory: int) -> dict[str, Any]:
     """ChunkFT with the smallest K that fits, keeping activations where they fit too; where nothing fits, the
     row says why."""
     try:
-        chunks = fewest_chunks(model, loss, memory)
+        chunks = planned_chunks(model, loss, memory)
     except ValueError as error:
         return {"method": "ChunkFT", "fits": False, "reason": str(error)}
     plain = _row("ChunkFT", model, loss, chunks, False, memory)
     return plain if plain["fits"] else _row("ChunkFT", model, loss, chunks, True, memory)
 
 
-def fewest_chunks(model: nn.Module, loss: Any, memory: int) -> int:
+def planned_chunks(model: nn.Module, loss: Any, memory: int) -> int:
     """The smallest K that fits into `memory` bytes with activations recomputed.
 
     Raises ValueError, saying what would fit, when no K does.

@@ -1,4 +1,7 @@
-"""Shapes of well-known models, as the keys of transformers' configs: all that memory and time depend on."""
+"""Shapes of models, as the keys of transformers' configs, which is all that memory and time depend on.
+
+Those of well-known ones are here; `random_model` makes a model of a shape.
+"""
 
 from typing import Any
 

@@ -39,7 +39,10 @@ class Watch(TorchDispatchMode):
 
 
 class LiveBytes:
-    """Bytes of the storages that operators make, by type of device: those alive, and the most at any time."""
+    """Bytes of storages by type of device: of those alive, and the most there ever were at a time.
+
+    Counted are those of `found`, and of what operators make.
+    """
 
     def __init__(self, found: Iterable[Tensor] = ()) -> None:
         self.live: Counter[str] = Counter()

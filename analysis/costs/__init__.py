@@ -17,7 +17,6 @@ from analysis.files import InputError
 
 PATTERN = "*/b*-l*-*/*.json"
 GIB = 2**30
-PARTS = ("weights", "gradients", "optimizer", "activations")
 MODELS = {
     "llama2-7b": "Llama 2-7B",
     "llama2-13b": "Llama 2-13B",

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from analysis.cells import SUBJECT
-from analysis.costs import GIB, PARTS, SHARED, Cost, Costs, Group
+from analysis.cells import PARTS, SUBJECT
+from analysis.costs import GIB, SHARED, Cost, Costs, Group
 from analysis.style import (
     COLUMN,
     Drawing,

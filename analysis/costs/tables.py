@@ -1,7 +1,8 @@
 """Tables of what a training step costs: predicted, measured and published."""
 
 from analysis import published
-from analysis.costs import PARTS, Cost, Costs, Group
+from analysis.cells import PARTS
+from analysis.costs import Cost, Costs, Group
 from analysis.costs.targets import targets
 from analysis.table import Cell, Column, Row, Table
 

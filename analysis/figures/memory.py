@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from statistics import mode
 
+from analysis.cells import PARTS
 from analysis.collect import Results
 from analysis.style import Drawing, figure, legend, stacked_bars, weights_line
 from analysis.table import SCALES
-
-NAMES = ("weights", "gradients", "optimizer", "activations")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -15,7 +14,7 @@ def draw(results: Results) -> Iterator[Drawing]:
         return
     outcomes = {method: results.measure(method) for method in results.tuned}
     memory = {m: o.content["memory"] for m, o in outcomes.items() if o.status == "ok"}
-    split = {m: parts for m, parts in memory.items() if all(parts[name] is not None for name in NAMES)}
+    split = {m: parts for m, parts in memory.items() if all(parts[name] is not None for name in PARTS)}
     without = [
         f"{results.title(m)} ({outcomes[m].status if m not in memory else 'not told apart'})"
         for m in results.tuned
@@ -24,13 +23,13 @@ def draw(results: Results) -> Iterator[Drawing]:
     if not split:
         yield Drawing("memory", "Memory by part", "Not drawn: no measurement tells the parts apart.", None)
         return
-    largest = max(sum(parts[name] for name in NAMES) for parts in split.values())
+    largest = max(sum(parts[name] for name in PARTS) for parts in split.values())
     _, divisor, unit, _ = next(scale for scale in SCALES["bytes"] if largest >= scale[0])
     drawing, axes = figure(0.9 + 0.27 * len(split))
     stacked_bars(
         axes,
         [results.title(method) for method in split],
-        {name: [parts[name] / divisor for parts in split.values()] for name in NAMES},
+        {name: [parts[name] / divisor for parts in split.values()] for name in PARTS},
         f"memory at the peak, {unit}",
     )
     # of most methods: adapters add to the model's own weights, and 4-bit ones are smaller

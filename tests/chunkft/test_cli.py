@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
+from chunkft import cli
+
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "vocab_size": 512}
 
 
@@ -61,3 +63,12 @@ def test_what_does_not_fit_says_what_would(model: Path) -> None:
 def test_mistakes_are_one_sentence(arguments: list[str], message: str) -> None:
     done = run(*arguments, "--seq", 8, "--batch", 1)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_without_transformers_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["chunkft", "plan", "llama2-7b", "--seq", "8", "--batch", "1"])
+    with pytest.raises(SystemExit, match=r"pip install chunkft\[plan\]"):
+        cli.main()

@@ -123,6 +123,12 @@ def test_of_chunkft_the_fewest_chunks_that_fit_are_shown(config: Path) -> None:
     found = predict.planned_row(given, memory)
     assert found["fits"] and found["peak_gib"] * 2**30 <= memory
     assert 2 < found["chunks"] <= 8 and found["chunks"] == found["turns"]
+    plain = predict.row(
+        replace(given, settings={**given.settings, "chunks": found["chunks"]}, checkpointing="none"), memory
+    )
+    assert found["checkpointing"] == ("none" if plain["fits"] else "chunkft")
+    ample = predict.planned_row(given, 2**40)
+    assert ample["fits"] and (ample["chunks"], ample["checkpointing"]) == (1, "none")
     hopeless = predict.planned_row(given, 1000)
     assert hopeless["fits"] is False and "is too little: the weights take" in hopeless["reason"]
     shown = predict.table([{**found, "formula": None}, hopeless], "H200")

@@ -21,7 +21,7 @@ class MemoryTracker(LiveBytes):
 
     `label(tensors, part)` says it, before or after the peak; what is never labelled counts as activations
     (with logits and transients).  A storage keeps its first label.  `levels` are the live bytes after each
-    operation.
+    operation.  Storages elsewhere are counted and not told apart.
     """
 
     def __init__(self, device: str) -> None:
@@ -49,7 +49,8 @@ class MemoryTracker(LiveBytes):
         return parts
 
     def forget(self, place: Place) -> None:
-        self._keep_peak()
+        if place.device == self.device:
+            self._keep_peak()
         super().forget(place)
 
     def _keep_peak(self) -> None:

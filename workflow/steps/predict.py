@@ -19,20 +19,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import baselines
-from chunkft.cli import EXAMPLES, fewest_chunks
+from chunkft.cli import EXAMPLES, planned_chunks
+from chunkft.fakecuda import fake_cuda
 from chunkft.memory import WORKSPACES, head_model_loss, language_model_loss, size
-from chunkft.roofline import CARDS
+from chunkft.roofline import CARDS, Roofline
 from chunkft.shapes import random_model, shape_of
-from workflow.steps import cost
+from workflow.steps import cost, profile
 from workflow.steps.costcase import Case, prepared, refusal
 from workflow.steps.files import InputError, exit_on_input_error, read_json, write_json
+from workflow.steps.memory import PARTS, MemoryTracker, state_tensors
 from workflow.steps.provenance import provenance
 
 CONFIG = Path(__file__).parents[1] / "config" / "cost.yaml"
 GIB = 2**30
 PLANNED = "chunkft"  # the entry whose K is chosen
-PARTS = ("weights", "gradients", "optimizer", "activations")
 KEPT = ("status", "reason", *PARTS, "peak", "host", "seconds")
 
 
@@ -42,13 +45,6 @@ def predict(case: Case, turns: int = 1) -> dict[str, Any]:
 
     Of a method that trains its parameters in turns, `turns` are tried, spread over a cycle, and both ends.
     """
-    import torch
-
-    from chunkft.fakecuda import fake_cuda
-    from chunkft.roofline import Roofline
-    from workflow.steps import profile
-    from workflow.steps.memory import MemoryTracker, state_tensors
-
     refused = refusal(case)
     if refused:
         return dict(zip(("status", "reason"), refused, strict=True))
@@ -129,24 +125,22 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
 
 def planned_row(case: Case, memory: int) -> dict[str, Any]:
     """The row of ChunkFT with the smallest K that fits, and activations kept where it fits so too."""
-    from chunkft.fakecuda import fake_cuda
-
     loss = (head_model_loss if case.loss == "head" else language_model_loss)(case.batch_size, case.length)
     try:
         with fake_cuda():
             model = random_model(case.shape, case.precision, "cuda", case.length)
-            fewest = fewest_chunks(model, loss, memory)
+            fewest = planned_chunks(model, loss, memory)
     except ValueError as error:
         numbers = ("peak_gib", "host_gib", "parts_gib", "roofline_seconds", "trained", "turns")
         nothing = dict.fromkeys((*numbers, "chunks", "partition", "checkpointing"))
         return {"method": PLANNED, "status": "does not fit", "reason": str(error), "fits": False, **nothing}
-    settings = {**case.settings, "partition": "contiguous", "chunks": fewest}
-    shown = row(replace(case, settings=settings, checkpointing="none"), memory)
     # the plan leaves out the batch and the like, which may tip the balance
-    for chunks in range(fewest, fewest + 4):
-        if shown["fits"]:
+    recomputed = ((chunks, case.checkpointing) for chunks in range(fewest, fewest + 4))
+    for chunks, checkpointing in dict.fromkeys([(fewest, "none"), *recomputed]):
+        settings = {**case.settings, "partition": "contiguous", "chunks": chunks}
+        shown = row(replace(case, settings=settings, checkpointing=checkpointing), memory)
+        if shown["fits"] or shown["status"] != "ok":
             break
-        shown = row(replace(case, settings={**settings, "chunks": chunks}), memory)
     return shown
 
 
@@ -170,26 +164,39 @@ def table(rows: list[dict[str, Any]], card: str) -> str:
     return "\n".join(lines)
 
 
-def predict_measured(folder: Path, pool: ProcessPoolExecutor) -> None:
+def workers(most: int) -> ProcessPoolExecutor:
+    """Processes, not more than `most` or than there are processors, that see no GPU: there may be one."""
+    forks = sys.platform == "linux"  # elsewhere that is not safe once frameworks are loaded
+    for module in cost.IMPORTED if forks else ():
+        importlib.import_module(module)  # once for all
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    return ProcessPoolExecutor(min(os.cpu_count() or 1, most), context, _hide_gpus)
+
+
+def _hide_gpus() -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def predict_measured(folder: Path) -> None:
     """Writes `folder/predicted.json`: of each result of `workflow.steps.cost`, by path, its prediction."""
     results = {path: read_json(path) for path in sorted(folder.glob("*/*/*.json"))}
-    cases = {path: Case(**made["config"]) for path, made in results.items() if made["kind"] == "cost"}
+    cases = {path: Case(**found["config"]) for path, found in results.items() if found["kind"] == "cost"}
     if not cases:
         raise InputError(f"`--measured {folder}` holds no results of workflow.steps.cost")
-    made = pool.map(predict, cases.values(), (case.turns for case in cases.values()))
-    models: dict[str, dict[str, int]] = {}
+    models = {case.model: case for case in cases.values()}
     predictions = {}
-    for (path, case), found in zip(cases.items(), made, strict=True):
-        if case.model not in models:
-            models[case.model] = sizes(case)
-        place = path.relative_to(folder).as_posix()
-        predictions[place] = {key: found.get(key) for key in KEPT}
-        by_hand = formula(case, found, models[case.model])
-        predictions[place]["formula"] = (
-            dict(zip(("text", "bytes"), by_hand, strict=True)) if by_hand else None
-        )
-        shown = f"{found['peak'] / GIB:.2f} GiB" if found["status"] == "ok" else found["reason"]
-        print(f"{len(predictions)}/{len(cases)}  {place}: {shown}", flush=True)
+    with workers(len(cases)) as pool:
+        each = pool.map(predict, cases.values(), (case.turns for case in cases.values()))
+        size_of = {model: sizes(case) for model, case in models.items()}  # meanwhile
+        for (path, case), found in zip(cases.items(), each, strict=True):
+            place = path.relative_to(folder).as_posix()
+            predictions[place] = {key: found.get(key) for key in KEPT}
+            by_hand = formula(case, found, size_of[case.model])
+            predictions[place]["formula"] = (
+                dict(zip(("text", "bytes"), by_hand, strict=True)) if by_hand else None
+            )
+            shown = f"{found['peak'] / GIB:.2f} GiB" if found["status"] == "ok" else found["reason"]
+            print(f"{len(predictions)}/{len(cases)}  {place}: {shown}", flush=True)
     made = provenance(None, None)
     kept = {key: made[key] for key in ("commit", "dirty", "versions", "command", "date")}
     write_json(folder / "predicted.json", {"provenance": kept, "cases": predictions})
@@ -218,15 +225,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.model is None) == (arguments.measured is None):
         parser.error("give --model or --measured")
-    for module in cost.IMPORTED:
-        importlib.import_module(module)  # once, before a process is forked for each processor
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("fork")) as pool:
-        if arguments.measured:
-            return predict_measured(arguments.measured, pool)
-        print(show(arguments, pool))
+    if arguments.measured:
+        return predict_measured(arguments.measured)
+    print(show(arguments))
 
 
-def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
+def show(arguments: argparse.Namespace) -> str:
     config = cost.read(arguments.config)
     if arguments.model not in config["models"]:
         try:
@@ -243,14 +247,15 @@ def show(arguments: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
     config["methods"].setdefault(PLANNED, {**baselines.methods()["chunkft"].PARAMETERS, "method": "chunkft"})
     where = (config, arguments.model, arguments.batch, arguments.seq, arguments.setting)
     cases = [replace(cost.case_of(*where, entry), device="cuda") for entry in entries]
-    made = {
-        case.entry: pool.submit(planned_row if case.entry == PLANNED else row, case, memory)
-        for case in sorted(cases, key=lambda case: case.entry != PLANNED)  # what takes longest first
-    }
-    model = sizes(cases[0])  # meanwhile
+    with workers(len(cases)) as pool:
+        under_way = {
+            case.entry: pool.submit(planned_row if case.entry == PLANNED else row, case, memory)
+            for case in sorted(cases, key=lambda case: case.entry != PLANNED)  # what takes longest first
+        }
+        model = sizes(cases[0])  # meanwhile
     rows = []
     for case in cases:
-        found = made[case.entry].result()
+        found = under_way[case.entry].result()
         text, amount = formula(case, found, model) or (None, None)
         rows.append({**found, "formula": text, "formula_gib": amount / GIB if amount else None})
     return json.dumps(rows, indent=1) if arguments.json else table(rows, arguments.card)
