@@ -8,6 +8,7 @@ compute and move (`chunkft.roofline`).
 """
 
 import argparse
+import gc
 import importlib
 import json
 import multiprocessing
@@ -167,8 +168,10 @@ def table(rows: list[dict[str, Any]], card: str) -> str:
 def workers(most: int) -> ProcessPoolExecutor:
     """Processes, not more than `most` or than there are processors, that see no GPU: there may be one."""
     forks = sys.platform == "linux"  # elsewhere that is not safe once frameworks are loaded
-    for module in cost.IMPORTED if forks else ():
-        importlib.import_module(module)  # once for all
+    if forks:
+        for module in cost.IMPORTED:
+            importlib.import_module(module)  # once for all
+        gc.freeze()  # what was imported is never garbage, and no worker need look through it
     context = multiprocessing.get_context("fork" if forks else "spawn")
     return ProcessPoolExecutor(min(os.cpu_count() or 1, most), context, _hide_gpus)
 
