@@ -10,7 +10,7 @@ from torch import nn
 
 from chunkft import ChunkFT, checkpoint
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import footprint, head_model_loss, language_model_loss, size
+from chunkft.memory import LOSSES, footprint, size
 from chunkft.roofline import CARDS
 from chunkft.shapes import SHAPES, random_model, shape_of
 
@@ -84,18 +84,17 @@ def main() -> None:
     planner.add_argument("--batch", type=int, required=True, help="sequences in a batch")
     planner.add_argument("--memory", help="of the GPU, such as 24GiB: choose the smallest K that fits")
     planner.add_argument("--precision", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    planner.add_argument("--loss", choices=("model", "head"), default="model", help="head: chunkft.head_loss")
+    planner.add_argument("--loss", choices=LOSSES, default="model", help="head: chunkft.head_loss")
     planner.add_argument("--card", choices=CARDS, default="H200", help="for the roofline estimate of a step")
     planner.add_argument("--json", action="store_true", help="print a list of objects")
     arguments = parser.parse_args()
-    loss = head_model_loss if arguments.loss == "head" else language_model_loss
     if find_spec("transformers") is None:
         sys.exit("error: transformers makes the model: pip install chunkft[plan]")
     try:
         memory = None if arguments.memory is None else size("--memory", arguments.memory)
         with fake_cuda():
             model = random_model(shape_of(arguments.model), arguments.precision, "cuda", arguments.seq)
-            rows = plan(model, loss(arguments.batch, arguments.seq), memory)
+            rows = plan(model, LOSSES[arguments.loss](arguments.batch, arguments.seq), memory)
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(

@@ -154,6 +154,9 @@ def head_model_loss(batch_size: int, sequence_length: int) -> Loss:
     return loss
 
 
+LOSSES = {"model": language_model_loss, "head": head_model_loss}
+
+
 def footprint(model: nn.Module, make: Callable[[nn.Module], Any], loss: Loss) -> Footprint:
     """The most bytes on a CUDA device, and on the host, while `make(model)`, a ChunkFT, trains by `loss`.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from chunkft import partition as partitions
 from chunkft.memory import chunk_bytes, fewest_chunks, footprint, language_model_loss, size, state_bytes
-from chunkft.partition import ORDERS, Slice, active_chunk
+from chunkft.partition import ORDERS, Slice, active_chunk, one_of
 from chunkft.precision import empty_residual, join, needs_master, split_
 from chunkft.states import POLICIES, RESIDUAL, Piece, State, States, blocks, run_length
 from chunkft.subtensor import CHILD, Sites
@@ -82,8 +82,8 @@ class ChunkFT(torch.optim.Optimizer):
         seed: int = 0,
         **base_kwargs: Any,
     ) -> None:
-        _one_of("order", order, ORDERS)
-        _one_of("state", state, POLICIES)
+        one_of("order", order, ORDERS)
+        one_of("state", state, POLICIES)
         if (state == "disk") != (state_dir is not None):
             raise ValueError('state="disk" and state_dir="a folder" go together: give both or neither')
         if steps_per_chunk < 1:
@@ -371,11 +371,6 @@ def _difference(name: str, saved: Any, here: Any) -> str:
     if isinstance(here, list):
         return f"{name} are cut elsewhere"
     return f"{name}={saved} there, {here} here"
-
-
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(allowed)}")
 
 
 def _groups(

@@ -1,7 +1,7 @@
 """Which sub-tensors make up each chunk, and which chunk is active at which step."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -148,13 +148,18 @@ def chunks_of(
         if chunks not in (None, len(partition)):
             raise ValueError(f"chunks={chunks} is not the number of chunks in partition, {len(partition)}")
         return given(parameters, cut, partition)
-    if partition not in PARTITIONS:
-        raise ValueError(f"partition={partition!r} must be one of {', '.join(PARTITIONS)}")
+    one_of("partition", partition, PARTITIONS)
     if chunks is None or chunks < 1:
         raise ValueError(f"chunks={chunks} must be a number of at least 1; or give memory")
     if chunks == 1:
         return [[Slice(name) for name in parameters]]
     return PARTITIONS[partition](parameters, cut, chunks)
+
+
+def one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    """ValueError, naming the argument, where its value is none of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(allowed)}")
 
 
 def given(parameters: Mapping[str, torch.Tensor], cut: set[str], chunks: Sequence[Sequence[Slice]]) -> Chunks:

@@ -12,9 +12,5 @@ def test_every_optimizer_has_its_line(
     monkeypatch.setattr(cpu, "WARM_UP", 1)
     cpu.main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.rpartition(" ms ")[0].rsplit(maxsplit=1)[0] for line in lines] == [
-        "AdamW",
-        "contiguous K = 4",
-        "strided K = 4",
-    ]
+    assert [line[:18].strip() for line in lines] == ["AdamW", "contiguous K = 4", "strided K = 4"]
     assert lines[0].endswith("1.00 of AdamW")

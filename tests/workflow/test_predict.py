@@ -123,6 +123,7 @@ def test_of_chunkft_the_fewest_chunks_that_fit_are_shown(config: Path) -> None:
     found = predict.planned_row(given, memory)
     assert found["fits"] and found["peak_gib"] * 2**30 <= memory
     assert 2 < found["chunks"] <= 8 and found["chunks"] == found["turns"]
+    assert predict.formula(given, found, predict.sizes(given))[0].endswith("M / K")
     plain = predict.row(
         replace(given, settings={**given.settings, "chunks": found["chunks"]}, checkpointing="none"), memory
     )

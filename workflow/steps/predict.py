@@ -25,7 +25,7 @@ import torch
 import baselines
 from chunkft.cli import EXAMPLES, planned_chunks
 from chunkft.fakecuda import fake_cuda
-from chunkft.memory import WORKSPACES, head_model_loss, language_model_loss, size
+from chunkft.memory import LOSSES, WORKSPACES, size
 from chunkft.roofline import CARDS, Roofline
 from chunkft.shapes import random_model, shape_of
 from workflow.steps import cost, profile
@@ -126,7 +126,7 @@ def row(case: Case, memory: int | None) -> dict[str, Any]:
 
 def planned_row(case: Case, memory: int) -> dict[str, Any]:
     """The row of ChunkFT with the smallest K that fits, and activations kept where it fits so too."""
-    loss = (head_model_loss if case.loss == "head" else language_model_loss)(case.batch_size, case.length)
+    loss = LOSSES[case.loss](case.batch_size, case.length)
     try:
         with fake_cuda():
             model = random_model(case.shape, case.precision, "cuda", case.length)
